@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Connections to the catalogue's database.
+
+Shared by the site's own commands and by the code inside Glance and Nova:
+only SQLAlchemy and oslo.db, and every wait for a server is bounded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import sqlalchemy as sa
+from oslo_db import exception as db_exc
+from oslo_db.sqlalchemy import enginefacade
+from sqlalchemy import exc as sa_exc
+
+from hepix_vm import errors
+from hepix_vm.catalogue import schema
+
+#: What a database that is away, locked or without tables raises.
+FAILURES = (sa_exc.SQLAlchemyError, db_exc.DBError, OSError)
+
+
+def bounded_url(connection: str, timeout: float) -> str:
+    """The connection URL with time-outs for server databases.
+
+    :param connection: SQLAlchemy URL
+    :param timeout: seconds for connecting and for each answer
+    :raises errors.Misconfigured: when it is no URL
+    """
+    try:
+        url = sa.make_url(connection)
+    except sa_exc.ArgumentError as exc:
+        raise errors.Misconfigured(
+            'option [catalogue] connection: expected a database URL such as '
+            'sqlite:////var/lib/hepix_vm/catalogue.sqlite, found something '
+            'else; edit hepix_vm.conf'
+        ) from exc
+    whole = str(max(1, round(timeout)))
+    wanted: dict[str, str] = {}
+    if url.drivername == 'mysql+pymysql':
+        wanted = dict.fromkeys(
+            ('connect_timeout', 'read_timeout', 'write_timeout'), whole
+        )
+    elif url.get_backend_name() == 'postgresql':
+        wanted = {
+            'connect_timeout': whole,
+            'options': f'-c statement_timeout={whole}s',
+        }
+    elif url.get_backend_name() == 'sqlite':
+        wanted = {'timeout': whole}
+    missing = {k: v for k, v in wanted.items() if k not in url.query}
+    return url.update_query_dict(missing).render_as_string(
+        hide_password=False
+    )
+
+
+class Database:
+    """One lazily opened engine; not to be shared across a fork.
+
+    :param connection: SQLAlchemy URL
+    :param timeout: seconds for connecting and for each answer of a server
+    """
+
+    def __init__(self, connection: str, timeout: float = 30) -> None:
+        self._connection = connection
+        self._timeout = timeout
+        self._engine: sa.Engine | None = None
+
+    def engine(self) -> sa.Engine:
+        """The engine, made at the first call.
+
+        :raises errors.Misconfigured: when the URL is unusable
+        """
+        if self._engine is None:
+            facade = enginefacade.transaction_context()
+            facade.configure(
+                connection=bounded_url(self._connection, self._timeout),
+                sqlite_fk=True,
+                max_retries=0,
+                retry_interval=1,
+                max_pool_size=4,
+                mysql_sql_mode='TRADITIONAL',
+            )
+            try:
+                self._engine = facade.writer.get_engine()
+            except (ImportError, sa_exc.ArgumentError) as exc:
+                raise errors.Misconfigured(
+                    'option [catalogue] connection: the database driver '
+                    f'cannot be used ({exc}); install it or edit the option'
+                ) from exc
+        return self._engine
+
+    def close(self) -> None:
+        """Give the connections back."""
+        if self._engine is not None:
+            self._engine.dispose()
+            self._engine = None
+
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[sa.Connection]:
+        """A connection for one consistent look."""
+        with self.engine().connect() as connection:
+            yield connection
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[Transaction]:
+        """One transaction: all of it is stored, or nothing.
+
+        Its revision is taken first, which makes other writers wait.
+        """
+        with self.engine().begin() as connection:
+            table = schema.catalogue
+            connection.execute(
+                table.update()
+                .where(table.c.id == 1)
+                .values(number=table.c.number + 1)
+            )
+            number = connection.execute(
+                sa.select(table.c.number).where(table.c.id == 1)
+            ).scalar_one()
+            yield Transaction(connection, int(number))
+
+
+class Transaction:
+    """A writing transaction and the revision that its rows carry."""
+
+    def __init__(self, connection: sa.Connection, revision: int) -> None:
+        self.connection = connection
+        self.revision = revision
+
+    def execute(self, statement: Any) -> sa.CursorResult[Any]:
+        """Run one statement."""
+        result: sa.CursorResult[Any] = self.connection.execute(statement)
+        return result
+
+    def put(
+        self, table: sa.Table, key: dict[str, Any], values: dict[str, Any]
+    ) -> None:
+        """Insert or update the row with that key, with our revision."""
+        if 'revision' in table.c:
+            values = values | {'revision': self.revision}
+        condition = sa.and_(*(table.c[k] == v for k, v in key.items()))
+        found = self.connection.execute(
+            sa.select(sa.literal(1)).select_from(table).where(condition)
+        ).first()
+        if found is None:
+            self.connection.execute(table.insert().values(**key, **values))
+        else:
+            self.connection.execute(
+                table.update().where(condition).values(**values)
+            )
+
+    def remember(
+        self, at: int, who: str, event: str, subject: str, detail: str
+    ) -> None:
+        """Append one line to the history."""
+        self.connection.execute(
+            schema.history.insert().values(
+                at=at,
+                who=who[:255],
+                event=event,
+                subject=subject[:255],
+                detail=detail,
+            )
+        )

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rows of the catalogue as the frozen values that decisions use."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+import sqlalchemy as sa
+
+from hepix_vm.catalogue import model
+from hepix_vm.catalogue import schema
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Loaded:
+    """A snapshot and the identity of the store that it came from."""
+
+    store: str
+    snapshot: model.Snapshot
+
+
+def load(
+    connection: sa.Connection, previous: Loaded | None, now: int
+) -> Loaded:
+    """The newest snapshot, reading only what changed since the previous.
+
+    A store with another identity or an older revision (restored from a
+    backup) is read from its beginning.
+    """
+    table = schema.catalogue
+    row = connection.execute(
+        sa.select(table.c.store, table.c.number).where(table.c.id == 1)
+    ).one()
+    number = int(row.number)
+    if (
+        previous is None
+        or previous.store != row.store
+        or previous.snapshot.revision > number
+    ):
+        base = dataclasses.replace(model.EMPTY, revision=-1)
+    else:
+        base = previous.snapshot
+        if base.revision == number:
+            return Loaded(
+                row.store, dataclasses.replace(base, answered_at=now)
+            )
+    return Loaded(row.store, _advanced(connection, base, number, now))
+
+
+def _advanced(
+    connection: sa.Connection, base: model.Snapshot, number: int, now: int
+) -> model.Snapshot:
+    since = base.revision
+    subscriptions = dict(base.subscriptions)
+    for row in _changed(connection, schema.subscription, since):
+        value = subscribed(row)
+        if value is not None:
+            subscriptions[row.name] = value
+        else:
+            subscriptions.pop(row.name, None)
+    records = dict(base.records)
+    for row in _changed(connection, schema.glance_record, since):
+        records[row.image_id] = record(row)
+    blocked = set(base.blocked)
+    for row in _changed(connection, schema.block, since):
+        (blocked.add if row.active else blocked.discard)(row.target)
+    return model.Snapshot(
+        subscriptions=subscriptions,
+        endorsements=_endorsements(
+            base, _changed(connection, schema.endorsement, since)
+        ),
+        records=records,
+        blocked=frozenset(blocked),
+        answered_at=now,
+        revision=number,
+    )
+
+
+def _changed(
+    connection: sa.Connection, table: sa.Table, since: int
+) -> Iterable[Any]:
+    if table is schema.endorsement:
+        columns = [
+            table.c[name]
+            for name in (
+                'id',
+                'subscription',
+                'identifier',
+                'version',
+                'sha512',
+                'size',
+                'expires',
+                'approved',
+                'withdrawn',
+            )
+        ]
+        statement = sa.select(*columns)
+    else:
+        statement = sa.select(table)
+    return connection.execute(statement.where(table.c.revision > since))
+
+
+def _endorsements(
+    base: model.Snapshot, rows: Iterable[Any]
+) -> dict[str, tuple[model.Endorsement, ...]]:
+    index = dict(base.endorsements)
+    for row in rows:
+        value = endorsement(row)
+        others = tuple(
+            e for e in index.get(value.sha512, ()) if e.row != value.row
+        )
+        index[value.sha512] = (*others, value)
+    return index
+
+
+def subscribed(row: Any) -> model.Subscribed | None:
+    """A subscription's row; None while no list was ever accepted."""
+    if row.list_identifier is None:
+        return None
+    standing = model.Standing(row.standing)
+    if not row.configured:
+        standing = model.Standing.UNSUBSCRIBED
+    projects = None if row.projects is None else json.loads(row.projects)
+    return model.Subscribed(
+        name=row.name,
+        list_identifier=row.list_identifier,
+        list_version=row.list_version,
+        standing=standing,
+        expires=int(row.expires),
+        verified_at=int(row.verified_at),
+        max_age=int(row.max_age),
+        projects=None if projects is None else frozenset(projects),
+    )
+
+
+def endorsement(row: Any) -> model.Endorsement:
+    """An endorsement's row."""
+    return model.Endorsement(
+        row=int(row.id),
+        subscription=sys.intern(row.subscription),
+        identifier=row.identifier,
+        version=sys.intern(row.version),
+        sha512=row.sha512,
+        size=int(row.size),
+        expires=None if row.expires is None else int(row.expires),
+        approved=bool(row.approved),
+        withdrawn=bool(row.withdrawn),
+    )
+
+
+def record(row: Any) -> model.GlanceRecord:
+    """A Glance record's row."""
+    return model.GlanceRecord(
+        image_id=row.image_id,
+        state=model.RecordState(row.state),
+        sha512=row.sha512,
+        size=int(row.size),
+        final_sha512=row.final_sha512,
+        final_size=int(row.final_size),
+        created_at=int(row.created_at),
+    )

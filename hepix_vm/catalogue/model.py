@@ -1,0 +1,535 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a site believes, as frozen values, and the decision over them.
+
+Pure: no file, network, database or clock. Times are whole UNIX seconds
+(UTC) and arrive as arguments. This module runs inside Glance and Nova, so
+it needs the standard library only.
+
+Which endorsement counts: endorsements attach to *bytes* (SHA-512 and
+size). Bytes are approved for a project when at least one endorsement of
+them is approved for that project and fresh, and none of them is blocked by
+the site or stems from a revoked endorser. A Glance image is approved when
+its record is positive, it still is the image that was recorded, and its
+endorsed bytes are approved.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Mapping
+from typing import NoReturn
+
+#: Seconds by which the clocks of two machines may differ.
+CLOCK_SKEW = 300
+
+
+class Verdict(enum.StrEnum):
+    """The two ends of a decision."""
+
+    APPROVED = 'approved'
+    REFUSED = 'refused'
+
+
+class Reason(enum.StrEnum):
+    """Stable reason codes, for logs, metrics and tests.
+
+    The order of the endorsement's own reasons, from ``WITHDRAWN`` to
+    ``WRONG_PROJECT``, is the order of the checks.
+    """
+
+    APPROVED = 'approved'
+    # about the catalogue itself
+    STORE_UNAVAILABLE = 'store-unavailable'
+    CLOCK = 'clock'
+    INTERNAL = 'internal-error'
+    # about bytes
+    NOT_ENDORSED = 'not-endorsed'
+    BLOCKED = 'blocked'
+    REVOKED = 'revoked'
+    UNSUBSCRIBED = 'unsubscribed'
+    WITHDRAWN = 'withdrawn'
+    DISTRUSTED = 'distrusted'
+    SIZE_DIFFERS = 'size-differs'
+    NOT_APPROVED = 'not-approved'
+    LIST_EXPIRED = 'list-expired'
+    IMAGE_EXPIRED = 'image-expired'
+    LIST_STALE = 'list-stale'
+    WRONG_PROJECT = 'wrong-project'
+    # about a Glance image
+    NO_IMAGE = 'no-image'
+    NO_RECORD = 'no-record'
+    RECORD_PENDING = 'record-pending'
+    RECORD_WITHDRAWN = 'record-withdrawn'
+    IMAGE_CHANGED = 'image-changed'
+    VOLUME_BOOT = 'volume-boot'
+
+
+#: What each code means to the person who reads it, and what to do.
+SENTENCES: Mapping[Reason, str] = {
+    Reason.APPROVED: 'an approved endorsement covers it',
+    Reason.STORE_UNAVAILABLE: (
+        'the catalogue of endorsed images has not answered for too long; '
+        'try again later or tell the operators of this cloud'
+    ),
+    Reason.CLOCK: (
+        'the clock of this machine is behind the catalogue; tell the '
+        'operators of this cloud'
+    ),
+    Reason.INTERNAL: (
+        'the check itself failed; tell the operators of this cloud, the '
+        'service log has the cause'
+    ),
+    Reason.NOT_ENDORSED: (
+        'no image list that this site follows endorses these bytes; use an '
+        'endorsed image, unchanged, or ask its endorser to list it'
+    ),
+    Reason.BLOCKED: (
+        'this site has blocked the image; ask the operators of this cloud'
+    ),
+    Reason.REVOKED: (
+        "the endorser's certificate has been revoked; use another image"
+    ),
+    Reason.UNSUBSCRIBED: (
+        'this site no longer follows the list that endorsed the image; use '
+        'another image'
+    ),
+    Reason.WITHDRAWN: (
+        'its endorser no longer lists the image; use its newest version'
+    ),
+    Reason.DISTRUSTED: (
+        "the endorser's list no longer passes verification; tell the "
+        'operators of this cloud'
+    ),
+    Reason.SIZE_DIFFERS: (
+        'the endorsement names another size; use the image unchanged'
+    ),
+    Reason.NOT_APPROVED: (
+        'the image is endorsed, but this site has not approved it; ask the '
+        'operators of this cloud to approve it'
+    ),
+    Reason.LIST_EXPIRED: (
+        'the image list has expired; its endorser has to renew it'
+    ),
+    Reason.IMAGE_EXPIRED: (
+        'the endorsement of this image has expired; use its newest version'
+    ),
+    Reason.LIST_STALE: (
+        'the image list could not be refreshed for too long; it comes back '
+        'by itself when its server answers'
+    ),
+    Reason.WRONG_PROJECT: (
+        'the image is not approved for your project; ask the operators of '
+        'this cloud'
+    ),
+    Reason.NO_IMAGE: (
+        'the request names no image; boot from an approved image'
+    ),
+    Reason.NO_RECORD: (
+        'the image did not come in through a checked import; import it '
+        "with method 'glance-direct' or use an approved image"
+    ),
+    Reason.RECORD_PENDING: (
+        'the import of the image has not finished; wait until it has'
+    ),
+    Reason.RECORD_WITHDRAWN: (
+        'the approval of the image was withdrawn; use its newest version'
+    ),
+    Reason.IMAGE_CHANGED: (
+        'the image is not the one that was checked at import; import it '
+        'again under a new name'
+    ),
+    Reason.VOLUME_BOOT: (
+        'booting from a volume hides what boots; boot from an approved image'
+    ),
+}
+
+#: Reasons that end a Glance record for good. The others pass by themselves
+#: (stale, expired and distrusted lists come back when they are renewed), or
+#: concern one project only.
+WITHDRAWING = frozenset(
+    {
+        Reason.NOT_ENDORSED,
+        Reason.BLOCKED,
+        Reason.REVOKED,
+        Reason.UNSUBSCRIBED,
+        Reason.WITHDRAWN,
+        Reason.SIZE_DIFFERS,
+        Reason.NOT_APPROVED,
+    }
+)
+
+
+class Standing(enum.StrEnum):
+    """How the stored list of a subscription fares under verification."""
+
+    TRUSTED = 'trusted'
+    DISTRUSTED = 'distrusted'
+    REVOKED = 'revoked'
+    UNSUBSCRIBED = 'unsubscribed'
+
+
+class RecordState(enum.StrEnum):
+    """Life of a Glance record.
+
+    ``verified``: the staged bytes were right, the import goes on.
+    ``positive``: the import is complete as far as this suite can see; the
+    record takes effect when Glance makes the image active.
+    ``withdrawn``: kept so that servers can be found; never positive again
+    except by a new import.
+    """
+
+    VERIFIED = 'verified'
+    POSITIVE = 'positive'
+    WITHDRAWN = 'withdrawn'
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Subscribed:
+    """What decisions need to know of a subscription and its list.
+
+    :ivar expires: end of the list's validity
+    :ivar verified_at: when the list was last fetched **and** verified
+    :ivar max_age: seconds that a list may go without that
+    :ivar projects: project ids that may use its images; None means all
+    """
+
+    name: str
+    list_identifier: str
+    list_version: str
+    standing: Standing
+    expires: int
+    verified_at: int
+    max_age: int
+    projects: frozenset[str] | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Endorsement:
+    """One image of one list: these bytes, said to be this image."""
+
+    row: int
+    subscription: str
+    identifier: str
+    version: str
+    sha512: str
+    size: int
+    expires: int | None
+    approved: bool
+    withdrawn: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class GlanceRecord:
+    """What the import plugins found out about a Glance image.
+
+    :ivar sha512: of the bytes as endorsed, with :ivar:`size`
+    :ivar final_sha512: of the bytes that Glance stores; they differ from
+        the endorsed ones only where a converting plugin ran
+    :ivar created_at: the image's own creation time in Glance: a deleted
+        image's id that somebody uses again has another one (OSSN-0075)
+    """
+
+    image_id: str
+    state: RecordState
+    sha512: str
+    size: int
+    final_sha512: str
+    final_size: int
+    created_at: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ImageFacts:
+    """What a caller sees of a Glance image; None where it sees nothing."""
+
+    image_id: str | None
+    size: int | None = None
+    created_at: int | None = None
+    final_sha512: str | None = None
+    must_know_size: bool = True
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The catalogue at one revision, as decisions see it.
+
+    :ivar endorsements: by SHA-512 (lower-case hex)
+    :ivar records: by Glance image id
+    :ivar blocked: image identifiers and SHA-512 values
+    :ivar answered_at: when the store last answered; None: never
+    """
+
+    subscriptions: Mapping[str, Subscribed]
+    endorsements: Mapping[str, tuple[Endorsement, ...]]
+    records: Mapping[str, GlanceRecord]
+    blocked: frozenset[str]
+    answered_at: int | None
+    revision: int = 0
+
+
+EMPTY = Snapshot({}, {}, {}, frozenset(), None)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Decision:
+    """A verdict, its stable reason code and a sentence.
+
+    It has no truth value on purpose: ask for ``verdict``.
+    """
+
+    verdict: Verdict
+    code: Reason
+    subject: str
+    detail: str
+    endorsement: Endorsement | None = None
+    list_identifier: str | None = None
+
+    def __bool__(self) -> NoReturn:
+        raise TypeError(
+            'a Decision has no truth value; compare its verdict with '
+            'Verdict.APPROVED'
+        )
+
+    @property
+    def approved(self) -> bool:
+        """True only for ``Verdict.APPROVED``."""
+        return self.verdict is Verdict.APPROVED
+
+    @property
+    def sentence(self) -> str:
+        """What a user reads: subject, verdict, why and what to do."""
+        return f'{self.subject} is {self.verdict} ({self.code}): {self.detail}'
+
+
+def refused(
+    code: Reason,
+    subject: str,
+    extra: str = '',
+    endorsement: Endorsement | None = None,
+    list_identifier: str | None = None,
+) -> Decision:
+    """A refusal with its standard sentence, and particulars in front."""
+    detail = SENTENCES[code]
+    if extra:
+        detail = f'{extra}; {detail}'
+    return Decision(
+        Verdict.REFUSED, code, subject, detail, endorsement, list_identifier
+    )
+
+
+def short(sha512: str) -> str:
+    """A digest as people compare it in a sentence."""
+    return f'sha512:{sha512[:16]}...'
+
+
+def decide_bytes(
+    snapshot: Snapshot,
+    sha512: str,
+    size: int,
+    project: str | None,
+    now: int,
+    reader_max_age: int,
+    subject: str = '',
+) -> Decision:
+    """Whether these bytes may be used by that project now.
+
+    :param size: bytes
+    :param project: project id; None asks for the bytes in general
+    :param reader_max_age: seconds since the store last answered
+    :param subject: how to call the bytes in the sentence
+    """
+    subject = subject or f'image data {short(sha512)}'
+    unsure = _catalogue_unsure(snapshot, now, reader_max_age)
+    if unsure is not None:
+        return refused(unsure, subject)
+    if sha512 in snapshot.blocked:
+        return refused(Reason.BLOCKED, subject)
+    candidates = snapshot.endorsements.get(sha512, ())
+    if not candidates:
+        return refused(Reason.NOT_ENDORSED, subject)
+    for endorsement in candidates:
+        subscribed = snapshot.subscriptions.get(endorsement.subscription)
+        if endorsement.identifier in snapshot.blocked:
+            return _refused_by(Reason.BLOCKED, subject, endorsement)
+        if (
+            subscribed is not None
+            and subscribed.standing is Standing.REVOKED
+            and not endorsement.withdrawn
+        ):
+            return _refused_by(
+                Reason.REVOKED, subject, endorsement, subscribed
+            )
+    return _best(snapshot, candidates, size, project, now, subject)
+
+
+def decide_image(
+    snapshot: Snapshot,
+    image: ImageFacts,
+    project: str | None,
+    now: int,
+    reader_max_age: int,
+) -> Decision:
+    """Whether this Glance image may be used by that project now."""
+    if not image.image_id:
+        return refused(Reason.NO_IMAGE, 'this request')
+    subject = f'image {image.image_id}'
+    unsure = _catalogue_unsure(snapshot, now, reader_max_age)
+    if unsure is not None:
+        return refused(unsure, subject)
+    record = snapshot.records.get(image.image_id)
+    if record is None:
+        return refused(Reason.NO_RECORD, subject)
+    if record.state is RecordState.VERIFIED:
+        return refused(Reason.RECORD_PENDING, subject)
+    decision = decide_bytes(
+        snapshot,
+        record.sha512,
+        record.size,
+        project,
+        now,
+        reader_max_age,
+        subject,
+    )
+    if record.state is not RecordState.POSITIVE:
+        # The bytes' own reason says more than "withdrawn" where there is one.
+        if decision.code in WITHDRAWING:
+            return decision
+        return refused(Reason.RECORD_WITHDRAWN, subject)
+    changed = _changed(image, record)
+    if changed:
+        return refused(Reason.IMAGE_CHANGED, subject, changed)
+    return decision
+
+
+def _catalogue_unsure(
+    snapshot: Snapshot, now: int, reader_max_age: int
+) -> Reason | None:
+    if snapshot.answered_at is None:
+        return Reason.STORE_UNAVAILABLE
+    if now - snapshot.answered_at > reader_max_age:
+        return Reason.STORE_UNAVAILABLE
+    if snapshot.answered_at > now + CLOCK_SKEW:
+        return Reason.CLOCK
+    return None
+
+
+def _changed(image: ImageFacts, record: GlanceRecord) -> str:
+    """What differs between the image and its record; '' for nothing."""
+    if image.size is None:
+        if image.must_know_size:
+            return 'its size is not known'
+    elif image.size != record.final_size:
+        return (
+            f'it has {image.size} bytes, {record.final_size} were recorded'
+        )
+    if image.created_at is not None and image.created_at != record.created_at:
+        return 'it was created at another time than the recorded image'
+    if (
+        image.final_sha512 is not None
+        and image.final_sha512 != record.final_sha512
+    ):
+        return 'its hash is not the recorded one'
+    return ''
+
+
+def _best(
+    snapshot: Snapshot,
+    candidates: tuple[Endorsement, ...],
+    size: int,
+    project: str | None,
+    now: int,
+    subject: str,
+) -> Decision:
+    """Approval by any candidate, or the refusal that got furthest."""
+    furthest = -1
+    best: Decision | None = None
+    for endorsement in candidates:
+        subscribed = snapshot.subscriptions.get(endorsement.subscription)
+        reason = _reason_against(endorsement, subscribed, size, project, now)
+        if reason is None and subscribed is not None:
+            return Decision(
+                Verdict.APPROVED,
+                Reason.APPROVED,
+                subject,
+                f'endorsed as {endorsement.identifier} version '
+                f'{endorsement.version} by list '
+                f'{subscribed.list_identifier}',
+                endorsement,
+                subscribed.list_identifier,
+            )
+        rank = _ORDER.index(reason or Reason.UNSUBSCRIBED)
+        if rank > furthest:
+            furthest = rank
+            best = _refused_by(
+                reason or Reason.UNSUBSCRIBED,
+                subject,
+                endorsement,
+                subscribed,
+            )
+    return best or refused(Reason.NOT_ENDORSED, subject)
+
+
+_ORDER = (
+    Reason.UNSUBSCRIBED,
+    Reason.WITHDRAWN,
+    Reason.SIZE_DIFFERS,
+    Reason.NOT_APPROVED,
+    Reason.DISTRUSTED,
+    Reason.CLOCK,
+    Reason.LIST_EXPIRED,
+    Reason.IMAGE_EXPIRED,
+    Reason.LIST_STALE,
+    Reason.WRONG_PROJECT,
+)
+
+
+def _reason_against(
+    endorsement: Endorsement,
+    subscribed: Subscribed | None,
+    size: int,
+    project: str | None,
+    now: int,
+) -> Reason | None:
+    """The first thing that speaks against one endorsement, in order."""
+    if subscribed is None or subscribed.standing is Standing.UNSUBSCRIBED:
+        return Reason.UNSUBSCRIBED
+    if endorsement.withdrawn:
+        return Reason.WITHDRAWN
+    if endorsement.size != size:
+        return Reason.SIZE_DIFFERS
+    if not endorsement.approved:
+        return Reason.NOT_APPROVED
+    if subscribed.standing is not Standing.TRUSTED:
+        return Reason.DISTRUSTED
+    if subscribed.verified_at > now + CLOCK_SKEW:
+        return Reason.CLOCK
+    if now >= subscribed.expires:
+        return Reason.LIST_EXPIRED
+    if endorsement.expires is not None and now >= endorsement.expires:
+        return Reason.IMAGE_EXPIRED
+    if now - subscribed.verified_at > subscribed.max_age:
+        return Reason.LIST_STALE
+    if (
+        project is not None
+        and subscribed.projects is not None
+        and project not in subscribed.projects
+    ):
+        return Reason.WRONG_PROJECT
+    return None
+
+
+def _refused_by(
+    code: Reason,
+    subject: str,
+    endorsement: Endorsement,
+    subscribed: Subscribed | None = None,
+) -> Decision:
+    return refused(
+        code,
+        subject,
+        f'endorsed as {endorsement.identifier} by subscription '
+        f'{endorsement.subscription}',
+        endorsement,
+        subscribed.list_identifier if subscribed is not None else None,
+    )

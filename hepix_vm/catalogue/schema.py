@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tables of the catalogue.
+
+Times are whole UNIX seconds. Every row that decisions depend on carries the
+``revision`` of the transaction that last changed it; ``catalogue.number`` is
+raised first in every writing transaction and its row lock puts writers in
+line, so a reader that has seen revision N asks for rows above N only.
+The migrations under ``migrations/`` are the authority; a test holds this
+module against them.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import mysql
+
+metadata = sa.MetaData(
+    naming_convention={
+        'ix': 'ix_%(table_name)s_%(column_0_N_name)s',
+        'uq': 'uq_%(table_name)s_%(column_0_N_name)s',
+        'fk': 'fk_%(table_name)s_%(column_0_N_name)s',
+        'pk': 'pk_%(table_name)s',
+    }
+)
+
+# SQLite counts up only a column of type INTEGER.
+_ROW = sa.BigInteger().with_variant(sa.Integer, 'sqlite')
+_BLOB = sa.LargeBinary().with_variant(mysql.LONGBLOB(), 'mysql')
+_TEXT = sa.Text().with_variant(mysql.LONGTEXT(), 'mysql')
+_NAME = sa.String(64)
+_SHA512 = sa.String(128)
+_SHA256 = sa.String(64)
+_UUID = sa.String(36)
+
+#: One row: which store this is, and the newest revision.
+catalogue = sa.Table(
+    'catalogue',
+    metadata,
+    sa.Column('id', sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column('store', _UUID, nullable=False),
+    sa.Column('number', sa.BigInteger, nullable=False),
+)
+
+#: The state of each subscription that was ever configured.
+subscription = sa.Table(
+    'subscription',
+    metadata,
+    sa.Column('name', _NAME, primary_key=True),
+    sa.Column('revision', sa.BigInteger, nullable=False, index=True),
+    sa.Column('configured', sa.Boolean, nullable=False),
+    sa.Column('list_identifier', _UUID),
+    sa.Column('list_version', sa.String(255)),
+    sa.Column('created', sa.BigInteger),
+    sa.Column('expires', sa.BigInteger),
+    sa.Column('payload_sha256', _SHA256),
+    sa.Column('list_id', _ROW),
+    sa.Column('standing', sa.String(16), nullable=False),
+    sa.Column('verified_at', sa.BigInteger),
+    sa.Column('max_age', sa.BigInteger, nullable=False),
+    sa.Column('projects', _TEXT),
+    sa.Column('last_attempt', sa.BigInteger),
+    sa.Column('last_code', sa.String(64)),
+    sa.Column('last_detail', _TEXT),
+    sa.Column('etag', sa.String(255)),
+    sa.Column('last_modified', sa.String(255)),
+)
+
+#: Every list that was ever accepted or refused, with its signed message.
+list_seen = sa.Table(
+    'list_seen',
+    metadata,
+    sa.Column('id', _ROW, primary_key=True),
+    sa.Column('subscription', _NAME, nullable=False, index=True),
+    sa.Column('seen_at', sa.BigInteger, nullable=False),
+    sa.Column('verdict', sa.String(16), nullable=False),
+    sa.Column('code', sa.String(64), nullable=False),
+    sa.Column('detail', _TEXT),
+    sa.Column('message_sha256', _SHA256, nullable=False, index=True),
+    sa.Column('message', _BLOB, nullable=False),
+    sa.Column('list_identifier', _UUID),
+    sa.Column('list_version', sa.String(255)),
+    sa.Column('signers', _TEXT),
+)
+
+#: One row for each (subscription, image, version, bytes) ever listed.
+endorsement = sa.Table(
+    'endorsement',
+    metadata,
+    sa.Column('id', _ROW, primary_key=True),
+    sa.Column('revision', sa.BigInteger, nullable=False, index=True),
+    sa.Column('subscription', _NAME, nullable=False),
+    sa.Column('identifier', _UUID, nullable=False, index=True),
+    sa.Column('version', sa.String(255), nullable=False),
+    sa.Column('sha512', _SHA512, nullable=False, index=True),
+    sa.Column('size', sa.BigInteger, nullable=False),
+    sa.Column('expires', sa.BigInteger),
+    sa.Column('approved', sa.Boolean, nullable=False),
+    sa.Column('withdrawn', sa.Boolean, nullable=False),
+    sa.Column('first_seen', sa.BigInteger, nullable=False),
+    sa.Column('vo', sa.String(255)),
+    sa.Column('title', _TEXT, nullable=False),
+    sa.Column('uri', _TEXT, nullable=False),
+    sa.Column('entry', _TEXT, nullable=False),
+    sa.Index('ix_endorsement_subscription_identifier',
+             'subscription', 'identifier'),
+)
+
+#: Images that the operator approved by hand.
+approval = sa.Table(
+    'approval',
+    metadata,
+    sa.Column('id', _ROW, primary_key=True),
+    sa.Column('subscription', _NAME, nullable=False),
+    sa.Column('identifier', _UUID, nullable=False),
+    sa.Column('sha512', _SHA512, nullable=False),
+    sa.Column('at', sa.BigInteger, nullable=False),
+    sa.Column('who', sa.String(255), nullable=False),
+    sa.Column('reason', _TEXT, nullable=False),
+    sa.UniqueConstraint('subscription', 'identifier'),
+)
+
+#: Image identifiers and SHA-512 values that the site does not want.
+block = sa.Table(
+    'block',
+    metadata,
+    sa.Column('target', _SHA512, primary_key=True),
+    sa.Column('revision', sa.BigInteger, nullable=False, index=True),
+    sa.Column('active', sa.Boolean, nullable=False),
+    sa.Column('at', sa.BigInteger, nullable=False),
+    sa.Column('who', sa.String(255), nullable=False),
+    sa.Column('reason', _TEXT, nullable=False),
+)
+
+#: What the import plugins recorded of each Glance image. Never deleted by
+#: a withdrawal: servers are found through it.
+glance_record = sa.Table(
+    'glance_record',
+    metadata,
+    sa.Column('image_id', _UUID, primary_key=True),
+    sa.Column('revision', sa.BigInteger, nullable=False, index=True),
+    sa.Column('state', sa.String(16), nullable=False, index=True),
+    sa.Column('task_id', _UUID, nullable=False),
+    sa.Column('project', sa.String(255), nullable=False),
+    sa.Column('sha512', _SHA512, nullable=False, index=True),
+    sa.Column('size', sa.BigInteger, nullable=False),
+    sa.Column('final_sha512', _SHA512, nullable=False),
+    sa.Column('final_size', sa.BigInteger, nullable=False),
+    sa.Column('created_at', sa.BigInteger, nullable=False),
+    sa.Column('recorded_at', sa.BigInteger, nullable=False),
+    sa.Column('reason', sa.String(64), nullable=False),
+)
+
+#: Glance images that this suite itself published.
+publication = sa.Table(
+    'publication',
+    metadata,
+    sa.Column('image_id', _UUID, primary_key=True),
+    sa.Column('subscription', _NAME, nullable=False),
+    sa.Column('identifier', _UUID, nullable=False),
+    sa.Column('version', sa.String(255), nullable=False),
+    sa.Column('sha512', _SHA512, nullable=False),
+    sa.Column('state', sa.String(16), nullable=False),
+    sa.Column('at', sa.BigInteger, nullable=False),
+    sa.Index('ix_publication_sha512', 'sha512'),
+)
+
+#: Append-only: who did what, when and why.
+history = sa.Table(
+    'history',
+    metadata,
+    sa.Column('id', _ROW, primary_key=True),
+    sa.Column('at', sa.BigInteger, nullable=False),
+    sa.Column('who', sa.String(255), nullable=False),
+    sa.Column('event', sa.String(64), nullable=False),
+    sa.Column('subject', sa.String(255), nullable=False, index=True),
+    sa.Column('detail', _TEXT, nullable=False),
+)
