@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whom a site trusts: one subscription, as configured."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Mapping
+
+
+class Approval(enum.StrEnum):
+    """Which images of a subscription the site approves.
+
+    ``all``: each that the endorser lists. ``listed``: those that the
+    operator approved by name. ``none``: none; the list is watched only.
+    """
+
+    ALL = 'all'
+    LISTED = 'listed'
+    NONE = 'none'
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Subscription:
+    """One followed image list and what the site demands of it.
+
+    :ivar url: where the signed list is fetched (http, https or file)
+    :ivar list_identifier: the list's UUID
+    :ivar endorser_subject: DN of the endorser, RFC 4514 or slash form
+    :ivar endorser_issuer: DN of the endorser's CA, likewise
+    :ivar trust_anchors: directory of CA certificates and CRLs
+    :ivar approve_new_versions: whether an approval by name covers later
+        versions of the image
+    :ivar projects: project ids that may use the images; None means all
+    :ivar vo_projects: project ids by VO; when given, only lists (``ad:vo``)
+        of these VOs are approved, each for its projects
+    :ivar list_max_age: seconds; see option ``list_max_age``
+    :ivar pins: SHA-256 (hex) of acceptable SubjectPublicKeyInfos
+    """
+
+    name: str
+    url: str
+    list_identifier: str
+    endorser_subject: str
+    endorser_issuer: str
+    trust_anchors: str
+    approval: Approval = Approval.LISTED
+    approve_new_versions: bool = True
+    projects: frozenset[str] | None = None
+    vo_projects: Mapping[str, frozenset[str]] = dataclasses.field(
+        default_factory=dict
+    )
+    list_max_age: int = 604800
+    crl: str = 'require'
+    signing_policy: str | None = None
+    pins: frozenset[str] = frozenset()
+    accept_server_certificates: bool = False
+    dangerous_accept_sha1: bool = False
+
+    def projects_for(self, vo: str | None) -> frozenset[str] | None:
+        """The projects that may use a list of that VO; None means all."""
+        if not self.vo_projects:
+            return self.projects
+        mapped = self.vo_projects.get(vo or '', frozenset())
+        return mapped if self.projects is None else mapped & self.projects

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every option of hepix_vm, and the only place that turns them into values.
+
+This package itself imports nothing but oslo.config, so that code inside
+Glance and Nova can load the two modules that it needs without the rest.
+"""
+
+from __future__ import annotations
+
+import importlib
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from oslo_config import cfg
+
+from hepix_vm import errors
+
+#: Where the options are, unless the caller says otherwise.
+DEFAULT_FILE = '/etc/hepix_vm/hepix_vm.conf'
+
+#: Modules with ``GROUP``, ``OPTS`` and ``register(conf)``.
+MODULES = ('catalogue', 'fetch', 'openstack', 'glance', 'context')
+
+
+def load(
+    config_files: Sequence[str] = (DEFAULT_FILE,),
+    modules: Sequence[str] = MODULES,
+) -> cfg.ConfigOpts:
+    """The options of these files, in a configuration of their own.
+
+    :raises errors.Misconfigured: for a file that is missing, unreadable,
+        writable by everybody, or not in the format of oslo.config
+    """
+    for name in config_files:
+        _check(Path(name))
+    conf = cfg.ConfigOpts()
+    for module in modules:
+        importlib.import_module(f'hepix_vm.conf.{module}').register(conf)
+    try:
+        conf(
+            args=[],
+            project='hepix_vm',
+            default_config_files=list(config_files),
+            default_config_dirs=[],
+        )
+    except cfg.Error as exc:
+        raise errors.Misconfigured(
+            f'configuration {", ".join(config_files)}: {exc}'
+        ) from exc
+    return conf
+
+
+def _check(path: Path) -> None:
+    try:
+        mode = path.stat().st_mode
+        with path.open('rb'):
+            pass
+    except OSError as exc:
+        raise errors.Misconfigured(
+            f'configuration file {path}: expected a readable file, found: '
+            f'{exc.strerror}; create it or name another one'
+        ) from exc
+    if mode & stat.S_IWOTH:
+        raise errors.Misconfigured(
+            f'configuration file {path}: it says whom this site trusts, but '
+            f'everybody may write it (mode {stat.S_IMODE(mode):o}); '
+            'run "chmod o-w" on it'
+        )
+
+
+def list_opts() -> list[tuple[Any, list[cfg.Opt]]]:
+    """All options by group, for oslo-config-generator."""
+    result: list[tuple[Any, list[cfg.Opt]]] = []
+    for name in MODULES:
+        module = importlib.import_module(f'hepix_vm.conf.{name}')
+        opts = getattr(module, 'sample_opts', lambda m=module: m.OPTS)()
+        result.append((module.GROUP, list(opts)))
+    subscription = importlib.import_module('hepix_vm.conf.subscription')
+    result.append((subscription.SAMPLE_GROUP, list(subscription.OPTS)))
+    return result

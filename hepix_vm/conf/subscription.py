@@ -1,0 +1,271 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Options of a subscription: one ``[subscription:NAME]`` group each."""
+
+from __future__ import annotations
+
+import re
+import uuid
+
+from oslo_config import cfg
+from oslo_config import types
+
+from hepix_vm import errors
+from hepix_vm.catalogue import subscription
+
+PREFIX = 'subscription:'
+_NAME = re.compile(r'[A-Za-z0-9][A-Za-z0-9_.-]{0,63}')
+
+#: The group as the sample file shows it.
+SAMPLE_GROUP = cfg.OptGroup(
+    f'{PREFIX}NAME',
+    title='An image list that this site follows',
+    help="""
+Write one group for each list, with a NAME of your choice (letters, digits,
+"_", "." and "-"). Whom the site trusts stands in this file and nowhere else:
+keep it owned by root.
+""",
+)
+
+OPTS = [
+    cfg.StrOpt(
+        'url',
+        required=True,
+        help="""
+Where the signed image list is fetched: http, https or file. The transport
+need not be trusted, the signature is what counts.
+""",
+    ),
+    cfg.StrOpt(
+        'list_identifier',
+        required=True,
+        help="""
+Identity (UUID, dc:identifier) of the list. A list with another identity is
+refused, whoever signed it.
+""",
+    ),
+    cfg.StrOpt(
+        'endorser_subject',
+        required=True,
+        help="""
+Subject DN of the endorser's certificate, as RFC 4514
+("CN=Jane Doe,O=Example,C=CH") or in slash form ("/C=CH/O=Example/CN=Jane Doe")
+where that can be read in one way only.
+""",
+    ),
+    cfg.StrOpt(
+        'endorser_issuer',
+        required=True,
+        help='Subject DN of the CA that issued it, in either form.',
+    ),
+    cfg.StrOpt(
+        'trust_anchors',
+        default='/etc/grid-security/certificates',
+        help="""
+Directory of the CA certificates that may certify this endorser, with their
+revocation lists: HASH.0, HASH.r0 and HASH.signing_policy as IGTF distributes
+them, or plain *.pem files. Keep the revocation lists fresh (fetch-crl): a
+list whose signer cannot be checked for revocation is not believed.
+""",
+    ),
+    cfg.StrOpt(
+        'approval',
+        default='listed',
+        choices=[
+            ('all', 'every image of the list is approved'),
+            ('listed', 'an image is approved by "hepix-vm image approve"'),
+            ('none', 'nothing is approved; the list is only watched'),
+        ],
+        help='Which images of the list this site approves.',
+    ),
+    cfg.BoolOpt(
+        'approve_new_versions',
+        default=True,
+        help="""
+With approval "listed": whether the approval of an image covers its later
+versions. If not, each new version waits for an approval of its own.
+""",
+    ),
+    cfg.ListOpt(
+        'projects',
+        default=['*'],
+        help='Ids of the projects that may use the images; "*" means all.',
+    ),
+    cfg.MultiOpt(
+        'vo_projects',
+        item_type=types.String(),
+        default=[],
+        help="""
+"VO:PROJECT_ID[,PROJECT_ID...]", may be repeated. When given, a list is good
+only for the projects of the VO that it names (ad:vo); a list of another VO, or
+of none, is good for no project.
+""",
+    ),
+    cfg.IntOpt(
+        'list_max_age',
+        min=300,
+        help="""
+Seconds that this list may go without having been fetched and verified; default
+is [catalogue] list_max_age.
+""",
+    ),
+    cfg.StrOpt(
+        'crl',
+        default='require',
+        choices=[
+            ('require', 'each CA below the anchor needs a current CRL'),
+            ('if-present', 'a CRL counts where there is one'),
+            ('off', 'revocation is not checked'),
+        ],
+        help="""
+How revocation is checked. With anything but "require" a revoked endorser may
+go unnoticed.
+""",
+    ),
+    cfg.StrOpt(
+        'signing_policy',
+        choices=[
+            ('require', 'every CA needs a signing_policy that is obeyed'),
+            ('if-present', 'obeyed where the directory has one'),
+            ('off', 'not looked at'),
+        ],
+        help="""
+How HASH.signing_policy files (which DNs a CA may certify) are used. Unset:
+required of each anchor that has one.
+""",
+    ),
+    cfg.ListOpt(
+        'pins',
+        default=[],
+        help="""
+SHA-256 (hex) of the public keys (SubjectPublicKeyInfo) that the endorser may
+sign with, for instance the present and the next one. A self-signed signer is
+acceptable only with its pin.
+""",
+    ),
+    cfg.BoolOpt(
+        'accept_server_certificates',
+        default=False,
+        help="""
+Accept a signer whose certificate is made for servers only (extended key usage
+serverAuth), as AppDB's was.
+""",
+    ),
+    cfg.BoolOpt(
+        'dangerous_accept_sha1',
+        default=False,
+        help="""
+Accept SHA-1 in the list's signature. It can be forged; for an endorser who
+cannot do better, and for a short time.
+""",
+    ),
+]
+
+
+def names(conf: cfg.ConfigOpts) -> list[str]:
+    """Names of the subscriptions in the configuration, in file order.
+
+    :raises errors.Misconfigured: for a name that is not allowed
+    """
+    found = []
+    for section in conf.list_all_sections():
+        if not section.startswith(PREFIX):
+            continue
+        name = section[len(PREFIX) :]
+        if not _NAME.fullmatch(name):
+            raise errors.Misconfigured(
+                f'group [{section}]: expected a name of at most 64 letters, '
+                f'digits, "_", "." or "-", found {name!r}; rename the group'
+            )
+        if name not in found:
+            found.append(name)
+    return found
+
+
+def subscriptions(
+    conf: cfg.ConfigOpts,
+) -> dict[str, subscription.Subscription | errors.Misconfigured]:
+    """All configured subscriptions; a broken one is its error, not ours."""
+    result: dict[str, subscription.Subscription | errors.Misconfigured] = {}
+    for name in names(conf):
+        try:
+            result[name] = _subscription(conf, name)
+        except errors.Misconfigured as exc:
+            result[name] = exc
+    return result
+
+
+def _subscription(
+    conf: cfg.ConfigOpts, name: str
+) -> subscription.Subscription:
+    section = f'{PREFIX}{name}'
+    conf.register_opts(OPTS, group=section)
+    group = conf[section]
+    try:
+        values = {opt.dest: getattr(group, opt.dest) for opt in OPTS}
+    except cfg.Error as exc:
+        raise errors.Misconfigured(f'group [{section}]: {exc}') from exc
+    for needed in (
+        'url',
+        'list_identifier',
+        'endorser_subject',
+        'endorser_issuer',
+    ):
+        if not values[needed]:
+            raise errors.Misconfigured(
+                f'group [{section}]: option {needed} is missing'
+            )
+    projects = frozenset(values['projects'])
+    return subscription.Subscription(
+        name=name,
+        url=values['url'],
+        list_identifier=_uuid(section, values['list_identifier']),
+        endorser_subject=values['endorser_subject'],
+        endorser_issuer=values['endorser_issuer'],
+        trust_anchors=values['trust_anchors'],
+        approval=subscription.Approval(values['approval']),
+        approve_new_versions=values['approve_new_versions'],
+        projects=None if '*' in projects else projects,
+        vo_projects=_vo_projects(section, values['vo_projects']),
+        list_max_age=values['list_max_age'] or conf.catalogue.list_max_age,
+        crl=values['crl'],
+        signing_policy=values['signing_policy'],
+        pins=frozenset(_pin(section, pin) for pin in values['pins']),
+        accept_server_certificates=values['accept_server_certificates'],
+        dangerous_accept_sha1=values['dangerous_accept_sha1'],
+    )
+
+
+def _uuid(section: str, text: str) -> str:
+    try:
+        return str(uuid.UUID(text))
+    except ValueError as exc:
+        raise errors.Misconfigured(
+            f'group [{section}] option list_identifier: expected a UUID, '
+            f'found {text!r}'
+        ) from exc
+
+
+def _pin(section: str, text: str) -> str:
+    pin = text.replace(':', '').lower()
+    if not re.fullmatch('[0-9a-f]{64}', pin):
+        raise errors.Misconfigured(
+            f'group [{section}] option pins: expected 64 hex digits, found '
+            f'{text!r}'
+        )
+    return pin
+
+
+def _vo_projects(
+    section: str, entries: list[str]
+) -> dict[str, frozenset[str]]:
+    result: dict[str, frozenset[str]] = {}
+    for entry in entries:
+        vo, colon, projects = entry.partition(':')
+        ids = frozenset(p.strip() for p in projects.split(',') if p.strip())
+        if not vo.strip() or not colon or not ids:
+            raise errors.Misconfigured(
+                f'group [{section}] option vo_projects: expected '
+                f'VO:PROJECT_ID[,PROJECT_ID...], found {entry!r}'
+            )
+        result[vo.strip()] = result.get(vo.strip(), frozenset()) | ids
+    return result
