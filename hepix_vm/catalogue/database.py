@@ -52,9 +52,7 @@ def bounded_url(connection: str, timeout: float) -> str:
     elif url.get_backend_name() == 'sqlite':
         wanted = {'timeout': whole}
     missing = {k: v for k, v in wanted.items() if k not in url.query}
-    return url.update_query_dict(missing).render_as_string(
-        hide_password=False
-    )
+    return url.update_query_dict(missing).render_as_string(hide_password=False)
 
 
 class Database:

@@ -420,9 +420,7 @@ def _changed(image: ImageFacts, record: GlanceRecord) -> str:
         if image.must_know_size:
             return 'its size is not known'
     elif image.size != record.final_size:
-        return (
-            f'it has {image.size} bytes, {record.final_size} were recorded'
-        )
+        return f'it has {image.size} bytes, {record.final_size} were recorded'
     if image.created_at is not None and image.created_at != record.created_at:
         return 'it was created at another time than the recorded image'
     if (

@@ -104,6 +104,15 @@ class Reader:
 
         return self._decide(ask, (image, project))
 
+    def forget_parent(self) -> None:
+        """Start afresh in a child process.
+
+        The parent's thread does not exist here, and its locks and
+        connections must not be touched.
+        """
+        self._start_lock = threading.Lock()
+        self._worker = None
+
     def close(self) -> None:
         """End the background thread and the connections."""
         worker, self._worker = self._worker, None
@@ -243,7 +252,7 @@ class _Worker:
                     'the catalogue does not answer (%s: %s); decisions rest '
                     'on what is in memory for at most %s s',
                     type(exc).__name__,
-                    exc,
+                    ' '.join(str(exc).split())[:300],
                     self._settings.reader_max_age,
                 )
             self._well = False
@@ -266,3 +275,13 @@ def shared(settings: ReaderSettings) -> Reader:
     """
     with _readers_lock:
         return _readers.setdefault(settings, Reader(settings))
+
+
+def _after_fork() -> None:
+    global _readers_lock
+    _readers_lock = threading.Lock()
+    for reader in _readers.values():
+        reader.forget_parent()
+
+
+os.register_at_fork(after_in_child=_after_fork)

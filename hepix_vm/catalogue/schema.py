@@ -101,8 +101,9 @@ endorsement = sa.Table(
     sa.Column('title', _TEXT, nullable=False),
     sa.Column('uri', _TEXT, nullable=False),
     sa.Column('entry', _TEXT, nullable=False),
-    sa.Index('ix_endorsement_subscription_identifier',
-             'subscription', 'identifier'),
+    sa.Index(
+        'ix_endorsement_subscription_identifier', 'subscription', 'identifier'
+    ),
 )
 
 #: Images that the operator approved by hand.
