@@ -52,9 +52,10 @@ class Subscription:
     )
     list_max_age: int = 604800
     crl: str = 'require'
-    signing_policy: str | None = None
+    signing_policy: str = 'if-present'
     pins: frozenset[str] = frozenset()
     accept_server_certificates: bool = False
+    dangerous_accept_self_signed: bool = False
     dangerous_accept_sha1: bool = False
 
     def projects_for(self, vo: str | None) -> frozenset[str] | None:

@@ -123,14 +123,14 @@ go unnoticed.
     ),
     cfg.StrOpt(
         'signing_policy',
+        default='if-present',
         choices=[
             ('require', 'every CA needs a signing_policy that is obeyed'),
-            ('if-present', 'obeyed where the directory has one'),
+            ('if-present', 'obeyed of every CA that has one'),
             ('off', 'not looked at'),
         ],
         help="""
-How HASH.signing_policy files (which DNs a CA may certify) are used. Unset:
-required of each anchor that has one.
+How HASH.signing_policy files (which DNs a CA may certify) are used.
 """,
     ),
     cfg.ListOpt(
@@ -138,8 +138,15 @@ required of each anchor that has one.
         default=[],
         help="""
 SHA-256 (hex) of the public keys (SubjectPublicKeyInfo) that the endorser may
-sign with, for instance the present and the next one. A self-signed signer is
-acceptable only with its pin.
+sign with, for instance the present and the next one.
+""",
+    ),
+    cfg.BoolOpt(
+        'dangerous_accept_self_signed',
+        default=False,
+        help="""
+Accept a signer whose certificate is self-signed and lies in trust_anchors, as
+AppDB's did; needs pins. Nobody can revoke such a certificate.
 """,
     ),
     cfg.BoolOpt(
@@ -231,6 +238,7 @@ def _subscription(
         signing_policy=values['signing_policy'],
         pins=frozenset(_pin(section, pin) for pin in values['pins']),
         accept_server_certificates=values['accept_server_certificates'],
+        dangerous_accept_self_signed=values['dangerous_accept_self_signed'],
         dangerous_accept_sha1=values['dangerous_accept_sha1'],
     )
 
