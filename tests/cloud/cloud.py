@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A running cloud, for tests, demonstrations and developers."""
+
+import pathlib
+import subprocess
+from collections.abc import Iterable
+from collections.abc import Mapping
+
+from glanceclient.v2 import client as glance_client
+from keystoneauth1 import session as sessions
+from novaclient import client as nova_client
+
+from tests.cloud import files
+from tests.cloud import identity
+from tests.cloud import layout as layouts
+from tests.cloud import services
+from tests.cloud import site as sites
+from tests.cloud import steps
+from tests.cloud import supervisor as supervisors
+
+COMPUTE_VERSION = '2.96'
+FLAVOR = 'tiny'
+SCRIPT_LIMIT = 300.0
+
+
+class Cloud:
+    """A cloud that has been started; made by :mod:`tests.cloud.launch`."""
+
+    def __init__(
+        self, site: sites.Site, supervisor: supervisors.Supervisor
+    ) -> None:
+        self.site = site
+        self._supervisor = supervisor
+
+    @property
+    def layout(self) -> layouts.Layout:
+        """The folders of the work directory."""
+        return self.site.layout
+
+    @property
+    def endpoints(self) -> dict[str, str]:
+        """URLs by service: keystone, glance, ..., nova-metadata."""
+        return {
+            name: self.site.url(name)
+            for name, one in self._supervisor.state.started.items()
+            if one.port is not None and name in self.site.ports
+        }
+
+    @property
+    def metadata_secret(self) -> str:
+        """The secret shared by nova's metadata service and its proxies."""
+        return self.site.metadata_secret
+
+    def log(self, service: str) -> pathlib.Path:
+        """Return the path of a process's log."""
+        return self.layout.log_of(service)
+
+    def session(
+        self, user: str = identity.ADMIN, project: str | None = None
+    ) -> sessions.Session:
+        """Return a session; the project is the user's name by default."""
+        return identity.session(self.site, user, project or user)
+
+    def glance(
+        self, user: str = identity.ADMIN, project: str | None = None
+    ) -> glance_client.Client:
+        """Return a client of the image service."""
+        return glance_client.Client(
+            session=self.session(user, project), service_type='image'
+        )
+
+    def nova(
+        self, user: str = identity.ADMIN, project: str | None = None
+    ) -> nova_client.Client:
+        """Return a client of the compute service."""
+        return nova_client.Client(
+            COMPUTE_VERSION, session=self.session(user, project)
+        )
+
+    def environment(
+        self, user: str = identity.ADMIN, project: str | None = None
+    ) -> dict[str, str]:
+        """Return the ``OS_*`` variables of a user for a client."""
+        return identity.environment(self.site, user, project or user)
+
+    def add_project(self, name: str) -> str:
+        """Return the id of a project, made when it is not there."""
+        return identity.Identity(self.site).add_project(name)
+
+    def add_user(
+        self, name: str, project: str, roles: Iterable[str] = ('member',)
+    ) -> str:
+        """Return the id of a user with roles in a project, made if needed."""
+        return identity.Identity(self.site).add_user(name, project, roles)
+
+    def add_database(self, name: str) -> str:
+        """Make a database in the cloud's MariaDB and return its URL."""
+        services.create_databases(self.site, (name,))
+        return self.site.database(name)
+
+    def run(
+        self,
+        script: str,
+        *arguments: str,
+        user: str = identity.ADMIN,
+        project: str | None = None,
+        environment: Mapping[str, str] | None = None,
+        limit: float = SCRIPT_LIMIT,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a console script of the checkout's package or the services.
+
+        :param user: whose ``OS_*`` variables it gets
+        :param limit: seconds, then it is killed
+        :raises subprocess.TimeoutExpired: at the limit
+        """
+        own = self.layout.site / 'bin' / script
+        program = str(own) if own.exists() else self.site.program(script)
+        return subprocess.run(
+            [program, *arguments],
+            env={
+                **self._supervisor.base_environment(),
+                **self.site.options.environment,
+                **self.environment(user, project),
+                **(environment or {}),
+            },
+            cwd=self.layout.work,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=limit,
+        )
+
+    def write_configuration(self) -> None:
+        """Write all configuration files anew from the options."""
+        files.write(self.site)
+
+    def restart(self, *names: str) -> None:
+        """End services and start them again, and wait until they are ready.
+
+        :param names: such as ``glance``, ``nova-scheduler``
+        :raises errors.CloudError: when one does not come back
+        """
+        by_name = {step.name: step for step in self._services()}
+        for name in names:
+            self._supervisor.end(name)
+        steps.run(
+            self._supervisor, [by_name[name] for name in names], lambda _: None
+        )
+
+    def stop(self, name: str) -> None:
+        """End one service, as a failure would, and keep it away."""
+        self._supervisor.end(name)
+        self._supervisor.forget(name)
+
+    def is_running(self, name: str) -> bool:
+        """Say whether the process of a service is alive."""
+        return self._supervisor.is_running(name)
+
+    def _services(self) -> list[steps.Step]:
+        return [
+            services.mariadb(self.site),
+            *services.messaging(self.site),
+            *services.apis(self.site),
+            *services.nova(self.site),
+        ]
+
+    def detach(self) -> None:
+        """Leave the cloud running when this process ends."""
+        self._supervisor.detach()
+
+    def end(self) -> None:
+        """End every process of the cloud; its folder stays."""
+        self._supervisor.end_all()

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Writes the configuration files and keys of a cloud."""
+
+import pathlib
+
+from cryptography import fernet
+import yaml
+
+from tests.cloud import configuration
+from tests.cloud import options as opts
+from tests.cloud import settings
+from tests.cloud import site as sites
+
+_FILES = {
+    'keystone': ('keystone', settings.keystone),
+    'glance-api': ('glance', settings.glance),
+    'glance-image-import': ('glance', settings.glance_image_import),
+    'placement': ('placement', settings.placement),
+    'nova': ('nova', settings.nova),
+}
+
+
+def _write(path: pathlib.Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def _shipped(site: sites.Site, name: str) -> str:
+    return (site.venv / 'etc' / name).read_text()
+
+
+def _keys(folder: pathlib.Path, names: tuple[str, ...]) -> None:
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    for name in names:
+        (folder / name).write_bytes(fernet.Fernet.generate_key())
+
+
+def write(site: sites.Site) -> None:
+    """Write every configuration file; may be called again later.
+
+    :raises ValueError: when ``extra`` names a file that there is not
+    """
+    unknown = set(site.options.extra) - set(_FILES)
+    if unknown:
+        raise ValueError(f'no such file: {unknown}; there are {set(_FILES)}')
+    for name, (folder, make) in _FILES.items():
+        extra: opts.Sections = site.options.extra.get(name, {})
+        content = configuration.merge(make(site), extra)
+        _write(
+            site.etc(folder) / f'{name}.conf', configuration.render(content)
+        )
+    _write(
+        site.etc('glance') / 'glance-api-paste.ini',
+        _shipped(site, 'glance/glance-api-paste.ini'),
+    )
+    _write(
+        site.etc('glance') / 'policy.yaml',
+        yaml.safe_dump(dict(site.options.glance_policy)),
+    )
+    paste = _shipped(site, 'nova/api-paste.ini')
+    if site.options.context_app is not None:
+        paste = settings.with_context_app(paste, site.options.context_app)
+    _write(site.etc('nova') / 'api-paste.ini', paste)
+    _write(site.etc('rabbitmq') / 'rabbitmq.conf', settings.rabbitmq(site))
+
+
+def write_keys(site: sites.Site) -> None:
+    """Make keystone's keys: an active one and the next (its key 0)."""
+    keys = site.layout.data / 'keystone'
+    _keys(keys / 'fernet', ('0', '1'))
+    _keys(keys / 'credential', ('0', '1'))
+
+
+def make_folders(site: sites.Site) -> None:
+    """Make the folders that services expect to exist."""
+    for name in (
+        'cache',
+        'rabbitmq',
+        'glance/local',
+        'glance/local2',
+        'glance/staging',
+        'glance/tasks',
+        'glance/cache',
+        'glance/lock',
+        'nova/instances',
+        'nova/lock',
+    ):
+        (site.layout.data / name).mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,246 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Starting a cloud, and finding one that runs."""
+
+import contextlib
+import pathlib
+import random
+import secrets
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from collections.abc import Iterator
+from typing import Any
+
+from keystoneauth1 import adapter
+from novaclient import exceptions as nova_exceptions
+
+from tests.cloud import cache
+from tests.cloud import cloud as clouds
+from tests.cloud import environment
+from tests.cloud import errors
+from tests.cloud import files
+from tests.cloud import identity
+from tests.cloud import layout as layouts
+from tests.cloud import options as opts
+from tests.cloud import package
+from tests.cloud import ports
+from tests.cloud import processes
+from tests.cloud import releases
+from tests.cloud import services
+from tests.cloud import site as sites
+from tests.cloud import state as states
+from tests.cloud import steps
+from tests.cloud import supervisor as supervisors
+from tests.cloud import template
+
+Report = Callable[[str], None]
+
+
+def reporter() -> Report:
+    """Return a function that prints lines with the seconds since now."""
+    began = time.monotonic()
+
+    def report(line: str) -> None:
+        print(
+            f'{time.monotonic() - began:6.1f}s {line}',
+            file=sys.stderr,
+            flush=True,
+        )
+
+    return report
+
+
+def _has_compute(cloud: clouds.Cloud) -> bool:
+    """Say whether the compute host is mapped and has an inventory."""
+    session = cloud.session()
+    compute = cloud.nova()
+    nodes = compute.hypervisors.list()
+    if not any(node.state == 'up' for node in nodes):
+        return False
+    placement = adapter.Adapter(session, service_type='placement')
+    return all(
+        placement.get(f'/resource_providers/{node.id}/inventories')
+        .json()
+        .get('inventories')
+        for node in nodes
+    )
+
+
+def _compute_ready(cloud: clouds.Cloud) -> bool:
+    try:
+        return _has_compute(cloud)
+    except (nova_exceptions.ClientException, OSError):
+        return False
+
+
+def _add_flavor(cloud: clouds.Cloud) -> None:
+    cloud.nova().flavors.create(clouds.FLAVOR, ram=64, vcpus=1, disk=1)
+
+
+def _steps(
+    cloud: clouds.Cloud, checkout: pathlib.Path | None, report: Report
+) -> list[steps.Step]:
+    site = cloud.site
+    found: list[steps.Step] = [
+        *services.messaging(site),
+        services.mariadb(site),
+    ]
+    if checkout is not None:
+        found.append(package.step(site, checkout, report))
+    found += services.apis(site)
+    found.append(
+        steps.Call(
+            'identity', lambda: identity.Identity(site).fill(), ('keystone',)
+        )
+    )
+    if 'nova' in site.options.parts:
+        found += services.nova(site)
+        found.append(
+            steps.Check(
+                'compute',
+                lambda: _compute_ready(cloud),
+                ('nova-compute', 'nova-api', 'nova-scheduler'),
+                log_of='nova-compute',
+            )
+        )
+        found.append(
+            steps.Call('flavor', lambda: _add_flavor(cloud), ('compute',))
+        )
+    return found
+
+
+def _clean(layout: layouts.Layout) -> None:
+    """Empty a work directory of a cloud that has ended."""
+    layout.refuse_foreign()
+    if not layout.work.exists():
+        return
+    if (layout.work / states.NAME).exists():
+        known = states.load(layout.work)
+        if known.belonging():
+            raise errors.CloudError(
+                f'a cloud runs in {layout.work}: end it first with '
+                f'python -m tests.cloud down --work-dir {layout.work}'
+            )
+    shutil.rmtree(layout.work)
+
+
+def _prepare(
+    options: opts.CloudOptions, work: pathlib.Path, report: Report
+) -> tuple[clouds.Cloud, ports.Block]:
+    release = releases.RELEASES[options.release]
+    layout = layouts.Layout(work)
+    _clean(layout)
+    venv = environment.services(release, report)
+    kept = template.ensure(release, venv, report)
+    layout.make()
+    block = ports.reserve(
+        services.PORTS, cache.root() / 'ports', random.SystemRandom()
+    )
+    site = sites.Site(
+        layout=layout,
+        venv=venv,
+        ports=block.ports,
+        password=template.password(kept),
+        metadata_secret=secrets.token_hex(16),
+        options=options,
+    )
+    state = states.State(
+        release=release.name,
+        venv=str(venv),
+        token=secrets.token_hex(16),
+        password=site.password,
+        metadata_secret=site.metadata_secret,
+        boot=processes.boot(),
+        ports=dict(block.ports),
+    )
+    states.save(work, state)
+    template.copy(kept, layout)
+    files.make_folders(site)
+    files.write_keys(site)
+    files.write(site)
+    return clouds.Cloud(site, supervisors.Supervisor(layout, state)), block
+
+
+def start(
+    options: opts.CloudOptions, work: pathlib.Path, report: Report
+) -> clouds.Cloud:
+    """Start a cloud in a work directory that is new or an ended cloud's.
+
+    :raises errors.CloudError: when it cannot be; nothing is left running
+    """
+    cloud, block = _prepare(options, work, report)
+    supervisor = cloud._supervisor
+    try:
+        supervisor.watch()
+        steps.run(
+            supervisor, _steps(cloud, options.checkout, report), report
+        )
+        supervisor.state.ready = True
+        states.save(work, supervisor.state)
+    except BaseException:
+        supervisor.end_all()
+        raise
+    finally:
+        block.release()
+    return cloud
+
+
+@contextlib.contextmanager
+def running(
+    options: opts.CloudOptions,
+    work: pathlib.Path | None = None,
+    report: Report | None = None,
+) -> Iterator[clouds.Cloud]:
+    """Have a cloud for a while; it is ended on every way out.
+
+    :param work: its directory, which stays; by default a temporary one that
+        is removed, unless the cloud could not be started
+    """
+    temporary = work is None
+    if work is None:
+        work = pathlib.Path(tempfile.mkdtemp(prefix='hepix-vm-cloud-'))
+    cloud = start(options, work, report or reporter())
+    try:
+        yield cloud
+    finally:
+        cloud.end()
+    if temporary:
+        shutil.rmtree(work)
+
+
+def attach(work: pathlib.Path) -> clouds.Cloud:
+    """Return the cloud that runs in a work directory.
+
+    Its options other than the release are not known any more: its services
+    can be restarted, but not be configured anew.
+
+    :raises errors.CloudError: when there is none
+    """
+    state = states.load(work)
+    site = sites.Site(
+        layout=layouts.Layout(work),
+        venv=pathlib.Path(state.venv),
+        ports=state.ports,
+        password=state.password,
+        metadata_secret=state.metadata_secret,
+        options=opts.CloudOptions(release=state.release),
+    )
+    return clouds.Cloud(site, supervisors.Supervisor(site.layout, state))
+
+
+def status(work: pathlib.Path) -> list[dict[str, Any]]:
+    """Return name, pid, port, running and log of each process."""
+    state = states.load(work)
+    return [
+        {
+            'name': one.name,
+            'pid': one.leader.pid,
+            'port': one.port,
+            'running': processes.is_running(one.leader)
+            and state.boot == processes.boot(),
+            'log': one.log,
+        }
+        for one in state.started.values()
+    ]

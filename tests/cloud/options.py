@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a cloud shall be like; the defaults make a stock cloud."""
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping
+from collections.abc import Sequence
+
+from tests.cloud import releases
+
+Value = str | int | bool | Sequence[str] | None
+"""An option's value: a sequence is an option given several times, None takes
+the option away."""
+Sections = Mapping[str, Mapping[str, Value]]
+"""The content of a configuration file: section, option, value."""
+
+KEYSTONE = frozenset({'keystone'})
+ALL = frozenset({'keystone', 'glance', 'placement', 'nova'})
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class CloudOptions:
+    """How to start a cloud."""
+
+    release: str = releases.DEFAULT
+    """Name of a release in :data:`tests.cloud.releases.RELEASES`."""
+    parts: frozenset[str] = ALL
+    """Which of keystone, glance, placement and nova; keystone always."""
+    checkout: pathlib.Path | None = None
+    """Source of a package that the services shall find, installed without its
+    dependencies for this cloud alone."""
+    import_plugins: tuple[str, ...] = ()
+    """Glance's image import plugins, in their order."""
+    scheduler_filters: tuple[str, ...] = ()
+    """Dotted classes of scheduler filters, put before nova's own."""
+    context_app: str | None = None
+    """``module:callable``, a paste application factory that nova's metadata
+    service serves under ``/context``."""
+    glance_policy: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """Content of glance's ``policy.yaml``."""
+    extra: Mapping[str, Sections] = dataclasses.field(default_factory=dict)
+    """More configuration, by the name of the file without ``.conf``:
+    ``keystone``, ``glance-api``, ``glance-image-import``, ``placement``,
+    ``nova``."""
+    environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """More environment variables of all services and console scripts."""

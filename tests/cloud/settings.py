@@ -1,0 +1,220 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The configuration of each service: pure functions of the site's facts."""
+
+from tests.cloud import ports
+from tests.cloud import site as sites
+from tests.cloud.options import Sections
+from tests.cloud.options import Value
+
+HOST = 'compute-1'
+FILTERS = (
+    'ComputeFilter',
+    'ComputeCapabilitiesFilter',
+    'ImagePropertiesFilter',
+)
+
+
+def _credentials(site: sites.Site, user: str) -> dict[str, Value]:
+    return {
+        'auth_type': 'password',
+        'auth_url': site.url('keystone') + '/v3',
+        'project_domain_id': 'default',
+        'user_domain_id': 'default',
+        'project_name': 'service',
+        'username': user,
+        'password': site.password,
+        'region_name': sites.REGION,
+    }
+
+
+def _token(site: sites.Site, user: str) -> dict[str, Value]:
+    return {
+        **_credentials(site, user),
+        'www_authenticate_uri': site.url('keystone'),
+        'service_token_roles': 'service',
+        'service_token_roles_required': True,
+    }
+
+
+def _database(site: sites.Site, name: str) -> dict[str, Value]:
+    return {'connection': site.database(name), 'max_pool_size': 5}
+
+
+def _logging() -> dict[str, Value]:
+    return {'use_stderr': True, 'log_color': False}
+
+
+def keystone(site: sites.Site) -> Sections:
+    """Return ``keystone.conf``."""
+    keys = site.layout.data / 'keystone'
+    return {
+        'DEFAULT': _logging(),
+        'cache': {'enabled': True, 'backend': 'dogpile.cache.memory'},
+        'database': _database(site, 'keystone'),
+        'identity': {'password_hash_rounds': 4},
+        'token': {'provider': 'fernet'},
+        'fernet_tokens': {'key_repository': str(keys / 'fernet')},
+        'fernet_receipts': {'key_repository': str(keys / 'fernet')},
+        'credential': {'key_repository': str(keys / 'credential')},
+    }
+
+
+def glance(site: sites.Site) -> Sections:
+    """Return ``glance-api.conf``: two file stores, interoperable import."""
+    data = site.layout.data / 'glance'
+    return {
+        'DEFAULT': {
+            **_logging(),
+            'enabled_backends': 'local:file,local2:file',
+            'enabled_import_methods': '[glance-direct,web-download,copy-image]',
+            'worker_self_reference_url': site.url('glance'),
+            'image_cache_dir': str(data / 'cache'),
+        },
+        'database': _database(site, 'glance'),
+        'glance_store': {'default_backend': 'local'},
+        'local': {'filesystem_store_datadir': str(data / 'local')},
+        'local2': {'filesystem_store_datadir': str(data / 'local2')},
+        'os_glance_staging_store': {
+            'filesystem_store_datadir': str(data / 'staging')
+        },
+        'os_glance_tasks_store': {
+            'filesystem_store_datadir': str(data / 'tasks')
+        },
+        'keystone_authtoken': _token(site, 'glance'),
+        'paste_deploy': {
+            'flavor': 'keystone',
+            'config_file': str(site.etc('glance') / 'glance-api-paste.ini'),
+        },
+        'oslo_policy': {'policy_file': str(site.etc('glance') / 'policy.yaml')},
+        'oslo_concurrency': {'lock_path': str(data / 'lock')},
+    }
+
+
+def glance_image_import(site: sites.Site) -> Sections:
+    """Return ``glance-image-import.conf``; loopback may be downloaded from.
+
+    ``allowed_ports`` decides over ``disallowed_ports``: all ports of tests'
+    own web servers are listed by leaving both empty.
+    """
+    plugins = ','.join(site.options.import_plugins)
+    return {
+        'image_import_opts': {'image_import_plugins': f'[{plugins}]'},
+        'import_filtering_opts': {
+            'allowed_schemes': '[http,https]',
+            'allowed_hosts': f'[{ports.ADDRESS},localhost]',
+            'allowed_ports': '[]',
+            'disallowed_ports': '[]',
+        },
+    }
+
+
+def placement(site: sites.Site) -> Sections:
+    """Return ``placement.conf``."""
+    return {
+        'DEFAULT': _logging(),
+        'api': {'auth_strategy': 'keystone'},
+        'placement_database': _database(site, 'placement'),
+        'keystone_authtoken': _token(site, 'placement'),
+    }
+
+
+def _scheduling(site: sites.Site) -> dict[str, dict[str, Value]]:
+    ours = site.options.scheduler_filters
+    names = [dotted.rpartition('.')[2] for dotted in ours]
+    return {
+        'filter_scheduler': {
+            'available_filters': [
+                'nova.scheduler.filters.all_filters',
+                *ours,
+            ],
+            'enabled_filters': ','.join([*names, *FILTERS]),
+        },
+        # The scheduler maps a new compute host to its cell by itself.
+        'scheduler': {'workers': 1, 'discover_hosts_in_cells_interval': 2},
+    }
+
+
+def nova(site: sites.Site) -> Sections:
+    """Return ``nova.conf``, which all of nova's services share."""
+    data = site.layout.data / 'nova'
+    messages = (
+        f'rabbit://{sites.RABBIT_USER}:{site.password}@'
+        f'{ports.ADDRESS}:{site.ports["rabbitmq"]}/'
+    )
+    return {
+        'DEFAULT': {
+            **_logging(),
+            'state_path': str(data),
+            'instances_path': str(data / 'instances'),
+            'my_ip': ports.ADDRESS,
+            'host': HOST,
+            'transport_url': messages,
+            # Unlike FakeDriver it keeps its node's identity, so that
+            # nova-compute can be started again.
+            'compute_driver': 'fake.FakeDriverWithoutFakeNodes',
+            'vif_plugging_is_fatal': False,
+            'vif_plugging_timeout': 0,
+            'flat_injected': False,
+            'rpc_response_timeout': 120,
+            'long_rpc_timeout': 240,
+        },
+        'api': {'auth_strategy': 'keystone'},
+        'api_database': _database(site, 'nova_api'),
+        'database': _database(site, 'nova'),
+        'cinder': _credentials(site, 'nova'),
+        'conductor': {'workers': 1},
+        'glance': {
+            **_credentials(site, 'nova'),
+            'api_servers': site.url('glance'),
+        },
+        'keystone_authtoken': _token(site, 'nova'),
+        'neutron': {
+            **_credentials(site, 'nova'),
+            'service_metadata_proxy': True,
+            'metadata_proxy_shared_secret': site.metadata_secret,
+        },
+        'oslo_concurrency': {'lock_path': str(data / 'lock')},
+        'oslo_messaging_rabbit': {'heartbeat_in_pthread': True},
+        'placement': _credentials(site, 'nova'),
+        'service_user': {
+            **_credentials(site, 'nova'),
+            'send_service_user_token': True,
+        },
+        'serial_console': {'enabled': False},
+        'spice': {'enabled': False},
+        'vnc': {'enabled': False},
+        **_scheduling(site),
+    }
+
+
+def with_context_app(paste: str, factory: str) -> str:
+    """Return nova's ``api-paste.ini`` with an application at ``/context``.
+
+    :param paste: the file that nova ships
+    :param factory: ``module:callable``, a paste application factory
+    :raises ValueError: when the file is not like the one that nova ships
+    """
+    mark = '[composite:metadata]\nuse = egg:Paste#urlmap\n'
+    if paste.count(mark) != 1:
+        raise ValueError('no [composite:metadata] of a known form')
+    return (
+        paste.replace(mark, f'{mark}/context: context\n')
+        + '\n[app:context]\n'
+        + f'paste.app_factory = {factory}\n'
+    )
+
+
+def rabbitmq(site: sites.Site) -> str:
+    """Return ``rabbitmq.conf``: one user, loopback only."""
+    return '\n'.join(
+        (
+            f'listeners.tcp.1 = {ports.ADDRESS}:{site.ports["rabbitmq"]}',
+            f'default_user = {sites.RABBIT_USER}',
+            f'default_pass = {site.password}',
+            # A full disk of the machine is not this cloud's business.
+            'disk_free_limit.absolute = 50MB',
+            'log.console = true',
+            'log.file = false',
+            '',
+        )
+    )

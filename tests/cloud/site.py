@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The facts of one cloud that its configuration files are made from."""
+
+import dataclasses
+import pathlib
+from collections.abc import Mapping
+
+from tests.cloud import layout as layouts
+from tests.cloud import options as opts
+from tests.cloud import ports
+
+DATABASES = (
+    'keystone',
+    'glance',
+    'placement',
+    'nova_api',
+    'nova_cell0',
+    'nova',
+)
+REGION = 'RegionOne'
+RABBIT_USER = 'cloud'
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Site:
+    """Where things are, under which ports, and the passwords."""
+
+    layout: layouts.Layout
+    venv: pathlib.Path
+    ports: Mapping[str, int]
+    password: str
+    metadata_secret: str
+    options: opts.CloudOptions
+
+    def url(self, service: str) -> str:
+        """Return the root URL of a service."""
+        return f'http://{ports.ADDRESS}:{self.ports[service]}'
+
+    def database(self, name: str) -> str:
+        """Return the SQLAlchemy URL of a database."""
+        return (
+            f'mysql+pymysql://root@localhost/{name}'
+            f'?unix_socket={self.layout.socket}&charset=utf8mb4'
+        )
+
+    def etc(self, service: str) -> pathlib.Path:
+        """Return the folder of a service's configuration."""
+        return self.layout.etc / service
+
+    def program(self, name: str) -> str:
+        """Return the path of a program of the services' environment."""
+        return str(self.venv / 'bin' / name)

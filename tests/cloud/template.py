@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Migrated databases of a release, kept in the cache for the next start.
+
+The template is made before any service has run: it has the schemas, nova's
+cells by URL templates and keystone's administrator, but no ports, paths or
+hosts.
+"""
+
+import hashlib
+import pathlib
+import random
+import secrets
+import shutil
+import tempfile
+from collections.abc import Callable
+
+from tests.cloud import cache
+from tests.cloud import environment
+from tests.cloud import files
+from tests.cloud import layout as layouts
+from tests.cloud import options as opts
+
+from tests.cloud import processes
+from tests.cloud import releases
+from tests.cloud import services
+
+from tests.cloud import site as sites
+from tests.cloud import state as states
+from tests.cloud import steps
+from tests.cloud import supervisor as supervisors
+
+DATA = 'mariadb'
+PASSWORD = 'password'
+# Nova puts the parts of its own options there (cell mappings as templates).
+_MESSAGES = '{scheme}://{username}:{password}@{hostname}:{port}/'
+_CELL = '{scheme}://{username}@{hostname}/%s?{query}'
+
+
+def _key(release: releases.Release) -> str:
+    content = hashlib.sha256(environment.key(release).encode())
+    content.update(pathlib.Path(__file__).read_bytes())
+    content.update(environment.call(['mariadbd', '--version']).encode())
+    return content.hexdigest()[:12]
+
+
+def _keystone(site: sites.Site) -> list[steps.Step]:
+    manage = (
+        site.program('keystone-manage'),
+        '--config-file',
+        str(site.etc('keystone') / 'keystone.conf'),
+    )
+    return [
+        steps.Command('keystone-sync', (*manage, 'db_sync'), ('databases',)),
+        steps.Command(
+            'keystone-bootstrap',
+            (*manage, 'bootstrap', '--bootstrap-region-id', sites.REGION),
+            ('keystone-sync',),
+            {'OS_BOOTSTRAP_PASSWORD': site.password},
+        ),
+    ]
+
+
+def _images_and_inventory(site: sites.Site) -> list[steps.Step]:
+    return [
+        steps.Command(
+            'placement-sync',
+            (
+                site.program('placement-manage'),
+                '--config-file',
+                str(site.etc('placement') / 'placement.conf'),
+                'db',
+                'sync',
+            ),
+            ('keystone-bootstrap',),
+        ),
+        steps.Command(
+            'glance-sync',
+            (
+                site.program('glance-manage'),
+                '--config-file',
+                str(site.etc('glance') / 'glance-api.conf'),
+                'db_sync',
+            ),
+            ('placement-sync',),
+        ),
+    ]
+
+
+def _nova(site: sites.Site) -> list[steps.Step]:
+    manage = (
+        site.program('nova-manage'),
+        '--config-file',
+        str(site.etc('nova') / 'nova.conf'),
+    )
+    cell0 = ('--database_connection', _CELL % 'nova_cell0')
+    cell1 = (
+        '--name',
+        'cell1',
+        '--database_connection',
+        _CELL % 'nova',
+        '--transport-url',
+        _MESSAGES,
+    )
+    commands = (
+        ('nova-api-sync', ('api_db', 'sync')),
+        ('nova-cell0', ('cell_v2', 'map_cell0', *cell0)),
+        ('nova-cell1', ('cell_v2', 'create_cell', *cell1)),
+        ('nova-sync', ('db', 'sync')),
+    )
+    found: list[steps.Step] = []
+    before = 'databases'
+    for name, arguments in commands:
+        found.append(steps.Command(name, (*manage, *arguments), (before,)))
+        before = name
+    return found
+
+
+def _steps(site: sites.Site) -> list[steps.Step]:
+    install = (
+        'mariadb-install-db',
+        '--no-defaults',
+        '--user=root',
+        f'--datadir={site.layout.data / DATA}',
+        '--auth-root-authentication-method=normal',
+        '--skip-test-db',
+    )
+    return [
+        steps.Command('mariadb-install', install),
+        services.mariadb(site, ('mariadb-install',)),
+        steps.Call(
+            'databases',
+            lambda: services.create_databases(site, sites.DATABASES),
+            ('mariadb',),
+        ),
+        *_nova(site),
+        *_keystone(site),
+        *_images_and_inventory(site),
+    ]
+
+
+def _build(
+    release: releases.Release,
+    venv: pathlib.Path,
+    folder: pathlib.Path,
+    report: Callable[[str], None],
+) -> None:
+    report(f'migrating the databases of {release.name}')
+    work = pathlib.Path(tempfile.mkdtemp(prefix='hepix-vm-template-'))
+    password = secrets.token_hex(12)
+    # Nothing listens at these ports: the commands only want an address.
+    site = sites.Site(
+        layout=layouts.Layout(work),
+        venv=venv,
+        ports=dict.fromkeys(services.PORTS, 9),
+        password=password,
+        metadata_secret=secrets.token_hex(12),
+        options=opts.CloudOptions(release=release.name),
+    )
+    state = states.State(
+        release=release.name,
+        venv=str(venv),
+        token=secrets.token_hex(16),
+        password=password,
+        metadata_secret=site.metadata_secret,
+        boot=processes.boot(),
+    )
+    site.layout.make()
+    files.make_folders(site)
+    files.write_keys(site)
+    files.write(site)
+    supervisor = supervisors.Supervisor(site.layout, state)
+    try:
+        supervisor.watch()
+        steps.run(supervisor, _steps(site), report)
+        supervisor.end('mariadb', grace=120)
+    finally:
+        supervisor.end_all()
+    folder.mkdir(mode=0o700)
+    shutil.move(site.layout.data / DATA, folder / DATA)
+    (folder / PASSWORD).write_text(password)
+    shutil.rmtree(work)
+
+
+def ensure(
+    release: releases.Release,
+    venv: pathlib.Path,
+    report: Callable[[str], None],
+) -> pathlib.Path:
+    """Return the folder of the template, made when it is not there.
+
+    :raises errors.CloudError: when a migration fails
+    """
+    folder = cache.root() / 'template' / f'{release.name}-{_key(release)}'
+    return cache.built(
+        folder, lambda path: _build(release, venv, path, report), report
+    )
+
+
+def password(folder: pathlib.Path) -> str:
+    """Return the password of all users of clouds made from a template."""
+    return (folder / PASSWORD).read_text()
+
+
+def copy(folder: pathlib.Path, layout: layouts.Layout) -> None:
+    """Give a new cloud its own copy of the databases."""
+    shutil.copytree(folder / DATA, layout.data / DATA)
