@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import collections
 import json
 import math
 import re
@@ -141,12 +142,8 @@ def _object(pairs: list[tuple[str, model.JSON]]) -> dict[str, model.JSON]:
     value = dict(pairs)
     if len(value) == len(pairs):
         return value
-    seen: set[str] = set()
-    for key, _ in pairs:
-        if key in seen:
-            break
-        seen.add(key)
-    return _Repeated(key)
+    keys = collections.Counter(key for key, _ in pairs)
+    return _Repeated(keys.most_common(1)[0][0])
 
 
 def _constant(name: str) -> model.JSON:
