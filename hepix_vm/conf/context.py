@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Options of the site's context for virtual machines."""
+
+from __future__ import annotations
+
+import pathlib
+
+from oslo_config import cfg
+
+from hepix_vm.context import bundle
+from hepix_vm.context import served
+from hepix_vm import errors
+
+ContextSettings = served.ContextSettings
+
+GROUP = cfg.OptGroup(
+    'context',
+    title='The site context that virtual machines fetch',
+    help="""
+The site's own start-up scripts, served to every virtual machine as
+http://169.254.169.254/context/default.tgz by nova's metadata service. The
+account of that service must be able to read what is named here.
+""",
+)
+
+OPTS = [
+    cfg.StrOpt(
+        'directory',
+        default='/etc/hepix_vm/context',
+        help="""
+The site directory: prolog.sh and epilog.sh, which virtual machines run early
+and late in their start-up, and whatever these two need.
+
+Only regular files and directories with plain names are accepted; symbolic
+links, devices and hidden files are refused. The directory itself may be a
+symbolic link: switching it to another directory publishes a change of several
+files at one moment. Every virtual machine of every project can read what
+stands here: no passwords, no keys.
+""",
+    ),
+    cfg.StrOpt(
+        'bundle_file',
+        help="""
+A file made by "hepix-vm context build" that is served instead of what stands
+in the site directory at the moment.
+
+Set it to try changes in the directory without publishing them: guests get the
+new bundle when you build it, whole. Leave it unset to serve the directory
+itself.
+""",
+    ),
+    cfg.IntOpt(
+        'max_files',
+        default=bundle.DEFAULT_LIMITS.members,
+        min=2,
+        max=10000,
+        help="""
+How many files and directories the site directory may hold. A larger bundle is
+refused and the one before is served on.
+""",
+    ),
+    cfg.IntOpt(
+        'max_unpacked_size',
+        default=bundle.DEFAULT_LIMITS.unpacked,
+        min=10240,
+        max=256 * 1024 * 1024,
+        help="""
+How many bytes the bundle may have before compression, 512 for the header of
+each file included. It is held in memory by each process of the metadata
+service, and it takes this room in each guest.
+""",
+    ),
+    cfg.IntOpt(
+        'max_answer_size',
+        default=bundle.ANSWER_LIMIT,
+        min=1024,
+        max=bundle.ANSWER_LIMIT,
+        help="""
+How many bytes the compressed bundle may have. The proxies between a guest and
+the metadata service answer from memory and one after the other, so it cannot
+be raised above the default; large files belong on a server or in CernVM-FS.
+""",
+    ),
+    cfg.FloatOpt(
+        'refresh_interval',
+        default=5.0,
+        min=0.1,
+        help="""
+Seconds between two looks of the metadata service for a changed site directory
+or bundle file. Only names and times are looked at; files are read again when
+something changed.
+""",
+    ),
+]
+
+
+def register(conf: cfg.ConfigOpts) -> None:
+    """Make the options known to ``conf``."""
+    conf.register_group(GROUP)
+    conf.register_opts(OPTS, group=GROUP)
+
+
+def context_settings(conf: cfg.ConfigOpts) -> ContextSettings:
+    """The options as the value that the context code takes."""
+    group = conf.context
+    return ContextSettings(
+        directory=pathlib.Path(group.directory),
+        bundle_file=(
+            pathlib.Path(group.bundle_file) if group.bundle_file else None
+        ),
+        limits=bundle.Limits(
+            members=group.max_files,
+            unpacked=group.max_unpacked_size,
+            answer=group.max_answer_size,
+        ),
+        refresh_interval=group.refresh_interval,
+    )
+
+
+def nova_shared_secret(nova: cfg.ConfigOpts) -> bytes:
+    """The secret that neutron's metadata agent signs with.
+
+    :param nova: the options of the nova service that we run in
+    :raises errors.Misconfigured: not set, or not a nova service
+    """
+    try:
+        secret = nova.neutron.metadata_proxy_shared_secret
+    except cfg.NoSuchOptError as error:
+        raise errors.Misconfigured(
+            'the application for /context runs inside nova-metadata only:'
+            f' {error}'
+        ) from error
+    if not secret:
+        raise errors.Misconfigured(
+            'nova.conf: [neutron] metadata_proxy_shared_secret is empty, so'
+            ' that anybody could sign; set it here and in the metadata agent'
+        )
+    return str(secret).encode()

@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The bundle in memory: noticing changes, keeping the last good one."""
+
+import logging
+import pathlib
+import threading
+
+import pytest
+
+from hepix_vm.context import bundle
+from hepix_vm.context import directory
+from hepix_vm.context import served
+from tests.unit.context import sites
+
+INTERVAL = 5.0
+
+
+@pytest.fixture
+def site(tmp_path):
+    return sites.make(tmp_path / 'context')
+
+
+def _served(
+    site: pathlib.Path, bundle_file: pathlib.Path | None = None
+) -> served.ServedBundle:
+    return served.ServedBundle(
+        served.ContextSettings(
+            directory=site,
+            bundle_file=bundle_file,
+            limits=bundle.DEFAULT_LIMITS,
+            refresh_interval=INTERVAL,
+        )
+    )
+
+
+def _prolog(found: bundle.Bundle | None) -> bytes:
+    assert found is not None
+    start = found.tar.index(b'#!/bin/sh\necho prolog')
+    return found.tar[start:].split(b'\0')[0]
+
+
+def test_the_first_question_builds(site):
+    assert _served(site).current(0.0) == bundle.build(site)
+
+
+def test_making_it_touches_no_file(tmp_path):
+    _served(tmp_path / 'absent')
+
+
+def test_a_change_is_served_after_the_interval_not_before(site):
+    source = _served(site)
+    old = source.current(100.0)
+    sites.write(site, 'prolog.sh', '#!/bin/sh\necho prolog new\n', 0o755)
+    assert source.current(100.0 + INTERVAL - 0.1) is old
+    new = source.current(100.0 + INTERVAL)
+    assert _prolog(new) == b'#!/bin/sh\necho prolog new\n'
+    assert _prolog(old) == sites.PROLOG.encode()
+
+
+@pytest.mark.parametrize(
+    'change',
+    [
+        lambda site: sites.write(site, 'added', ''),
+        lambda site: sites.write(site, 'site/bin/deep', ''),
+        lambda site: (site / 'site/squid.conf').unlink(),
+        lambda site: (site / 'site/squid.conf').rename(site / 'moved'),
+        lambda site: (site / 'site/squid.conf').chmod(0o755),
+        lambda site: (site / 'empty').rmdir(),
+    ],
+)
+def test_every_kind_of_change_is_noticed(site, change):
+    source = _served(site)
+    old = source.current(0.0)
+    change(site)
+    new = source.current(INTERVAL)
+    assert new.sha256_tar != old.sha256_tar
+    assert new == bundle.build(site)
+
+
+def test_nothing_changed_nothing_is_read_again(site, monkeypatch):
+    source = _served(site)
+    old = source.current(0.0)
+    monkeypatch.setattr(served.bundle, 'build', None)
+    assert source.current(INTERVAL) is old
+
+
+def test_switching_a_symbolic_link_publishes_at_one_moment(site, tmp_path):
+    link = tmp_path / 'current'
+    link.symlink_to(site)
+    source = _served(link)
+    source.current(0.0)
+    second = sites.make(tmp_path / 'second')
+    sites.write(second, 'prolog.sh', '#!/bin/sh\necho prolog 2\n')
+    (tmp_path / 'next').symlink_to(second)
+    (tmp_path / 'next').replace(link)
+    assert b'prolog 2' in _prolog(source.current(INTERVAL))
+
+
+def test_a_broken_change_keeps_the_last_good_and_says_so_once(site, caplog):
+    source = _served(site)
+    good = source.current(0.0)
+    (site / 'trap').symlink_to('/etc/passwd')
+    with caplog.at_level(logging.INFO):
+        for look in range(1, 6):
+            assert source.current(look * INTERVAL) is good
+    [record] = caplog.records
+    assert record.levelno == logging.ERROR
+    assert 'symbolic link' in record.getMessage()
+    assert 'the one before is served on' in record.getMessage()
+
+    (site / 'trap').unlink()
+    caplog.clear()
+    with caplog.at_level(logging.INFO):
+        mended = source.current(6 * INTERVAL)
+    assert mended == good
+    assert mended.sha256_tar in caplog.text
+
+
+def test_another_fault_is_said_again(site, caplog):
+    source = _served(site)
+    source.current(0.0)
+    (site / 'trap').symlink_to('/etc/passwd')
+    source.current(INTERVAL)
+    (site / 'trap').unlink()
+    (site / 'epilog.sh').unlink()
+    source.current(2 * INTERVAL)
+    said = [r.getMessage() for r in caplog.records]
+    assert len(said) == 2
+    assert 'symbolic link' in said[0]
+    assert 'epilog.sh' in said[1]
+
+
+def test_a_removed_directory_keeps_the_last_good(site):
+    source = _served(site)
+    good = source.current(0.0)
+    site.rename(site.with_name('away'))
+    assert source.current(INTERVAL) is good
+
+
+def test_never_a_good_one_gives_none_until_there_is_one(tmp_path, caplog):
+    source = _served(tmp_path / 'context')
+    assert source.current(0.0) is None
+    assert source.current(INTERVAL) is None
+    [record] = caplog.records
+    assert 'guests get 503' in record.getMessage()
+    made = sites.make(tmp_path / 'context')
+    assert source.current(2 * INTERVAL) == bundle.build(made)
+
+
+def test_a_directory_that_changes_while_it_is_read_is_read_again(
+    site, monkeypatch
+):
+    source = _served(site)
+    old = source.current(0.0)
+    sites.write(site, 'first', '')
+    really = bundle.build
+
+    def build_while_somebody_writes(*arguments):
+        made = really(*arguments)
+        sites.write(site, 'second', '')
+        return made
+
+    monkeypatch.setattr(served.bundle, 'build', build_while_somebody_writes)
+    assert source.current(INTERVAL) is old
+    monkeypatch.undo()
+    assert source.current(2 * INTERVAL) == bundle.build(site)
+
+
+def test_a_fault_nobody_thought_of_does_not_reach_the_service(
+    site, monkeypatch, caplog
+):
+    source = _served(site)
+    good = source.current(0.0)
+    sites.write(site, 'more', '')
+
+    def fall_over(*arguments):
+        raise MemoryError('no room')
+
+    monkeypatch.setattr(served.bundle, 'build', fall_over)
+    assert source.current(INTERVAL) is good
+    assert 'MemoryError' in caplog.text
+
+
+def test_one_thread_looks_while_the_others_are_answered(site, monkeypatch):
+    source = _served(site)
+    good = source.current(0.0)
+    sites.write(site, 'more', '')
+    inside, go_on = threading.Event(), threading.Event()
+    really = bundle.build
+
+    def slow(*arguments):
+        inside.set()
+        assert go_on.wait(60)
+        return really(*arguments)
+
+    monkeypatch.setattr(served.bundle, 'build', slow)
+    found = []
+    looking = threading.Thread(
+        target=lambda: found.append(source.current(INTERVAL))
+    )
+    looking.start()
+    try:
+        assert inside.wait(60), 'nobody looked'
+        assert source.current(INTERVAL) is good
+    finally:
+        go_on.set()
+        looking.join(60)
+    assert 'more' in [file.path for file in found[0].files]
+
+
+def test_a_bundle_file_is_served_instead_of_the_directory(site, tmp_path):
+    built = tmp_path / 'default.tgz'
+    bundle.write_atomically(bundle.build(site), built)
+    source = _served(site, built)
+    old = source.current(0.0)
+    sites.write(site, 'draft', 'not yet')
+    assert source.current(INTERVAL) is old
+    bundle.write_atomically(bundle.build(site), built)
+    new = source.current(2 * INTERVAL)
+    assert 'draft' in [file.path for file in new.files]
+    assert new.tgz == built.read_bytes()
+
+
+def test_a_bundle_file_of_another_make_is_not_served(site, tmp_path, caplog):
+    built = tmp_path / 'default.tgz'
+    bundle.write_atomically(bundle.build(site), built)
+    source = _served(site, built)
+    good = source.current(0.0)
+    built.write_bytes(b'<html>')
+    assert source.current(INTERVAL) is good
+    assert 'not a gzip file' in caplog.text
+
+
+def test_a_fingerprint_of_a_huge_tree_looks_at_a_part_of_it(tmp_path):
+    for number in range(50):
+        (tmp_path / f'{number:02}').write_text('')
+    assert len(directory.fingerprint(tmp_path, 10)) == 12
+
+
+def test_a_fingerprint_tells_why_there_is_nothing(tmp_path):
+    absent = directory.fingerprint(tmp_path / 'x', 10)
+    assert absent != directory.fingerprint(tmp_path, 10)
