@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From Glance's call of a plugin to a task that cannot be passed by.
+
+Glance goes on without an import plugin that cannot be imported or whose
+``get_flow()`` raises. So this module and those of the entry points import
+the standard library and taskflow only, ``get_flow()`` always returns a flow,
+and everything that can fail is imported and done while the task executes,
+where a failure ends the import.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Mapping
+import dataclasses
+import importlib
+import logging
+from typing import Any
+import uuid
+
+from taskflow.patterns import linear_flow
+from taskflow import task
+
+LOG = logging.getLogger(__name__)
+
+#: What a user reads when not even our own modules can be loaded.
+BROKEN = (
+    'this cloud cannot check images at the moment, so the import is refused; '
+    'tell its operators, the log of the image service has the cause'
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ImportJob:
+    """One image import, as Glance describes it to its plugins.
+
+    :ivar stores: names of the stores; ``[None]`` where Glance has but one
+    """
+
+    image_id: str
+    task_id: str
+    task_type: str
+    stores: tuple[str | None, ...]
+    action_wrapper: Any
+    image_repo: Any
+    task_repo: Any
+
+    @classmethod
+    def from_glance(cls, arguments: Mapping[str, Any]) -> ImportJob:
+        """The job of a ``get_flow()`` call; missing arguments are None."""
+        return cls(
+            image_id=str(arguments.get('image_id')),
+            task_id=str(arguments.get('task_id')),
+            task_type=str(arguments.get('task_type')),
+            stores=tuple(arguments.get('backend') or ()),
+            action_wrapper=arguments.get('action_wrapper'),
+            image_repo=arguments.get('image_repo'),
+            task_repo=arguments.get('task_repo'),
+        )
+
+
+#: What a task does: gets the job and the location of the staged bytes.
+Work = Callable[[ImportJob, str], None]
+
+
+class PluginTask(task.Task):  # type: ignore[misc]
+    """Does its work, and turns whatever goes wrong into a refusal."""
+
+    def __init__(self, name: str, work: Work, job: ImportJob) -> None:
+        super().__init__(name=name)
+        self._work = work
+        self._job = job
+
+    def execute(self, file_path: str, **_kwargs: Any) -> None:
+        """Check the import.
+
+        :param file_path: URL of the staged bytes, from the task before
+        :raises glance.common.exception.UploadException: the import is
+            refused; Glance shows the text to the user
+        """
+        try:
+            self._work(self._job, file_path)
+        except Exception as exc:
+            raise _for_user(exc, self._job) from exc
+
+    def revert(self, *_args: Any, **_kwargs: Any) -> None:
+        """Undo the import; never raises, or Glance hides our sentence."""
+        try:
+            importlib.import_module('hepix_vm.glance.revert').undo(self._job)
+        except Exception:
+            LOG.exception('image %s: cannot clean up', self._job.image_id)
+
+
+def build(
+    title: str, work: Work, arguments: Mapping[str, Any]
+) -> linear_flow.Flow:
+    """The flow of one plugin; never raises.
+
+    :param title: tells the plugins apart in Glance's log
+    :param arguments: what Glance called ``get_flow()`` with
+    """
+    try:
+        job = ImportJob.from_glance(arguments)
+    except Exception:
+        LOG.exception('%s: Glance calls its plugins in an unknown way', title)
+        job = ImportJob('?', '?', '?', (), None, None, None)
+        work = refuse
+    # Taskflow cannot run two tasks of one name: a plugin that is listed
+    # twice shall read a sentence, not leave the image half imported.
+    unique = uuid.uuid4().hex[:8]
+    name = f'{job.task_type}-{title}-{job.task_id}-{unique}'
+    flow = linear_flow.Flow(f'{title}-{unique}')
+    flow.add(PluginTask(name, work, job))
+    return flow
+
+
+def refuse(_job: ImportJob, _file_path: str) -> None:
+    """The work of a plugin that cannot work: refuse.
+
+    :raises RuntimeError: always
+    """
+    raise RuntimeError(BROKEN)
+
+
+def _for_user(exc: Exception, job: ImportJob) -> Exception:
+    try:
+        refusal = importlib.import_module('hepix_vm.glance.refusal')
+        outcome: Exception = refusal.for_user(exc, job.image_id)
+    except Exception:
+        LOG.exception('image %s: verdict=refused', job.image_id)
+        return _upload_exception(BROKEN)
+    return outcome
+
+
+def _upload_exception(text: str) -> Exception:
+    try:
+        glance = importlib.import_module('glance.common.exception')
+        outcome: Exception = glance.UploadException(text)
+    except Exception:
+        LOG.exception('not inside Glance')
+        return RuntimeError(text)
+    return outcome
