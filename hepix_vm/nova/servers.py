@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Servers and the approval of what they run, over python-novaclient."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import dataclasses
+from typing import Any
+
+from keystoneauth1 import exceptions as ks_exc
+from novaclient import client as nova_client
+from novaclient import exceptions as nova_exc
+
+from hepix_vm import errors
+from hepix_vm.catalogue import model
+
+_FAILURES = (nova_exc.ClientException, ks_exc.ClientException, OSError)
+
+#: Servers asked for at once.
+_PAGE = 500
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Server:
+    """A server as Nova shows it to an administrator."""
+
+    server_id: str
+    name: str
+    project: str
+    host: str | None
+    status: str
+    created: str
+    image_id: str | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Judged:
+    """A server and what the catalogue says of its image today."""
+
+    server: Server
+    decision: model.Decision
+
+
+class Nova:
+    """The calls that this suite makes.
+
+    :param session: keystoneauth session
+    :param region: region name, or None
+    :param interface: endpoint interface
+    """
+
+    def __init__(
+        self, session: Any, region: str | None, interface: str
+    ) -> None:
+        self._client = nova_client.Client(
+            '2.1',
+            session=session,
+            region_name=region,
+            endpoint_type=interface,
+        )
+
+    def servers(self) -> Iterator[Server]:
+        """All servers of all projects, page by page.
+
+        :raises errors.TryAgain: when Nova cannot be asked
+        :raises errors.Misconfigured: when the account may not ask
+        """
+        marker: str | None = None
+        while True:
+            page = self._page(marker)
+            yield from page
+            # A site may allow fewer servers a page than are asked for.
+            if not page:
+                return
+            marker = page[-1].server_id
+
+    def _page(self, marker: str | None) -> list[Server]:
+        try:
+            return [
+                _server(server)
+                for server in self._client.servers.list(
+                    search_opts={'all_tenants': True},
+                    marker=marker,
+                    limit=_PAGE,
+                )
+            ]
+        except (nova_exc.Forbidden, nova_exc.Unauthorized) as exc:
+            raise errors.Misconfigured(
+                f'Nova: list servers: {exc}; the account in group '
+                '[openstack] has to see the servers of all projects'
+            ) from exc
+        except _FAILURES as exc:
+            raise errors.TryAgain(
+                f'Nova: list servers: {type(exc).__name__}: {exc}'
+            ) from exc
+
+
+def not_approved(
+    servers: Iterator[Server], snapshot: model.Snapshot, now: int
+) -> Iterator[Judged]:
+    """Those servers whose image would not boot today.
+
+    A server without an image (booted from a volume) is among them: what it
+    runs is not known.
+    """
+    for server in servers:
+        decision = model.decide_image(
+            snapshot,
+            model.ImageFacts(server.image_id, must_know_size=False),
+            server.project,
+            now,
+            1,
+        )
+        if decision.verdict is not model.Verdict.APPROVED:
+            yield Judged(server, decision)
+
+
+def _server(server: Any) -> Server:
+    image = getattr(server, 'image', None)
+    return Server(
+        server_id=str(server.id),
+        name=str(server.name),
+        project=str(server.tenant_id),
+        host=getattr(server, 'OS-EXT-SRV-ATTR:host', None),
+        status=str(server.status),
+        created=str(server.created),
+        image_id=str(image['id']) if image else None,
+    )
