@@ -54,11 +54,14 @@ def hash_file(
     :param progress: called after each block with the bytes read so far, in
         the caller's thread; what it raises ends the pass
     :param block: bytes read at once
-    :raises ValueError: no algorithm or an unknown one, nothing was read
+    :raises ValueError: no algorithm, an unknown one, or a block of
+        nothing; nothing was read
     :raises OSError: the source cannot be read, or would block
     """
     if not algorithms:
         raise ValueError('at least one algorithm is needed')
+    if block < 1:
+        raise ValueError('a block has at least one byte')
     hashers = {name: hashlib.new(name) for name in algorithms}
     with contextlib.ExitStack() as stack:
         if isinstance(source, int):
