@@ -153,6 +153,8 @@ def unknown(
     """Return the keys that are not known; their text has no controls."""
     kept = {key: item for key, item in value.items() if key not in known}
     for key, item in kept.items():
+        if isinstance(item, str) and not _CONTROL_IN_PROSE.search(key + item):
+            continue
         _harmless(key, place + document.step(key))
         _harmless(item, place + document.step(key))
     return kept

@@ -84,7 +84,7 @@ class Limits:
     depth: int = 32
     number: int = 64
     values: int = 1_000_000
-    images: int = 10_000
+    images: int = 20_000
     endorsers: int = 32
     title: int = 255
     text: int = 16_384

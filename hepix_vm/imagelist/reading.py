@@ -55,9 +55,9 @@ class _Object:
         return key in self.keys
 
     def at(self, key: str) -> tuple[object, str]:
-        """Return the value of a key, or MISSING, and its place."""
+        """Return the value of a known key, or MISSING, and its place."""
         value = self.keys.get(key, document.MISSING)
-        return value, self.place + document.step(key)
+        return value, f'{self.place}.{key}'
 
     def inner(self, key: str) -> _Object:
         """Return the object under the one key that should be here."""
@@ -71,7 +71,11 @@ class _Object:
                 f'no key beside "{key}"',
                 f'{len(others)}, ignored',
             )
-        return dataclasses.replace(self, keys=value, place=place)
+        return self.beside(value, place)
+
+    def beside(self, keys: dict[str, model.JSON], place: str) -> _Object:
+        """Return another object of the same document."""
+        return _Object(keys, place, self.limits, self.problems)
 
     def require(self, *keys: str) -> None:
         """Refuse the object at its first missing key, naming them all."""
@@ -189,7 +193,7 @@ def _endorsers(body: _Object) -> tuple[model.Endorser, ...]:
 def _endorser(body: _Object, value: object, place: str) -> model.Endorser:
     if not isinstance(value, dict):
         fields.refuse(place, 'an object', value)
-    x509 = dataclasses.replace(body, keys=value, place=place).inner('hv:x509')
+    x509 = body.beside(value, place).inner('hv:x509')
     x509.require(*_ENDORSER_NEEDS)
     return model.Endorser(
         creator=x509.text('dc:creator'),
@@ -210,8 +214,7 @@ def _images(
         try:
             if not isinstance(entry, dict):
                 fields.refuse(place, 'an object', entry)
-            keys = dataclasses.replace(body, keys=entry, place=place)
-            keys = keys.inner('hv:image')
+            keys = body.beside(entry, place).inner('hv:image')
             _claim(keys, seen)
             images.append(_image(keys, dialect))
         except errors.InvalidList as error:
