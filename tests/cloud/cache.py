@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is kept outside the tree between runs, and the locks on it."""
 
+from collections.abc import Callable
+from collections.abc import Iterator
 import contextlib
 import fcntl
 import os
 import pathlib
 import shutil
-from collections.abc import Callable
-from collections.abc import Iterator
 
 COMPLETE = '.complete'
 

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A running cloud, for tests, demonstrations and developers."""
 
-import pathlib
-import subprocess
 from collections.abc import Iterable
 from collections.abc import Mapping
+import pathlib
+import subprocess
 
 from glanceclient.v2 import client as glance_client
 from keystoneauth1 import session as sessions

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Configuration files as values, and as text for oslo.config."""
 
-import re
 from collections.abc import Sequence
+import re
 
 from tests.cloud import options
 

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The Python environment with all services of a release, in the cache."""
 
+from collections.abc import Callable
+from collections.abc import Mapping
 import hashlib
 import os
 import pathlib
 import subprocess
 import sys
-from collections.abc import Callable
-from collections.abc import Mapping
 
 from tests.cloud import cache
 from tests.cloud import errors
@@ -34,7 +34,6 @@ def key(release: releases.Release) -> str:
 
 def call(
     argv: list[str],
-    log: pathlib.Path | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> str:
     """Run a program to its end and return its output.
@@ -52,9 +51,7 @@ def call(
             timeout=LIMIT,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise errors.CloudError(f'{argv[0]} failed: {error}')
-    if log is not None:
-        log.write_text(done.stdout)
+        raise errors.CloudError(f'{argv[0]} failed: {error}') from error
     if done.returncode != 0:
         last = '\n'.join(done.stdout.splitlines()[-_OUTPUT_LINES:])
         raise errors.CloudError(
@@ -66,11 +63,14 @@ def call(
 def uv(report: Callable[[str], None]) -> str | None:
     """Return the path of uv, installed into the cache; None without it."""
     try:
-        folder = call([str(ROOT / 'tools' / 'bootstrap')]).splitlines()[-1]
+        shown = call(
+            [str(ROOT / 'tools' / 'bootstrap')],
+            {'PYTHON': interpreter(), 'HEPIX_VM_CACHE': str(cache.root())},
+        )
     except errors.CloudError as error:
         report(f'going on with pip, which is slower, without uv: {error}')
         return None
-    found = pathlib.Path(folder) / 'uv'
+    found = pathlib.Path(shown.splitlines()[-1]) / 'uv'
     return str(found) if found.exists() else None
 
 

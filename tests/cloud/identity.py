@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Keystone's content: services' users, catalogue, projects and people."""
 
-import dataclasses
 from collections.abc import Iterable
+import dataclasses
 from typing import Any
 
 from keystoneauth1 import adapter
-from keystoneauth1 import session as sessions
 from keystoneauth1.identity import v3
+from keystoneauth1 import session as sessions
 
 from tests.cloud import site as sites
 

@@ -1,7 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Starting a cloud, and finding one that runs."""
 
+from collections.abc import Callable
+from collections.abc import Iterator
 import contextlib
+import functools
 import pathlib
 import random
 import secrets
@@ -9,12 +12,11 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from collections.abc import Iterator
 from typing import Any
 
 from keystoneauth1 import adapter
-from novaclient import exceptions as nova_exceptions
+from keystoneauth1 import exceptions as keystone_exceptions
+from keystoneauth1 import session as sessions
 
 from tests.cloud import cache
 from tests.cloud import cloud as clouds
@@ -52,26 +54,24 @@ def reporter() -> Report:
     return report
 
 
-def _has_compute(cloud: clouds.Cloud) -> bool:
+def _has_compute(session: sessions.Session) -> bool:
     """Say whether the compute host is mapped and has an inventory."""
-    session = cloud.session()
-    compute = cloud.nova()
-    nodes = compute.hypervisors.list()
-    if not any(node.state == 'up' for node in nodes):
-        return False
+    compute = adapter.Adapter(session, service_type='compute')
+    nodes = compute.get('/os-hypervisors').json()['hypervisors']
     placement = adapter.Adapter(session, service_type='placement')
-    return all(
-        placement.get(f'/resource_providers/{node.id}/inventories')
-        .json()
-        .get('inventories')
-        for node in nodes
+    found = placement.get('/resource_providers').json()['resource_providers']
+    return any(node['state'] == 'up' for node in nodes) and all(
+        placement.get(f'/resource_providers/{one["uuid"]}/inventories').json()[
+            'inventories'
+        ]
+        for one in found
     )
 
 
-def _compute_ready(cloud: clouds.Cloud) -> bool:
+def _compute_ready(session: sessions.Session) -> bool:
     try:
-        return _has_compute(cloud)
-    except (nova_exceptions.ClientException, OSError):
+        return _has_compute(session)
+    except keystone_exceptions.ClientException:
         return False
 
 
@@ -100,7 +100,7 @@ def _steps(
         found.append(
             steps.Check(
                 'compute',
-                lambda: _compute_ready(cloud),
+                functools.partial(_compute_ready, cloud.session()),
                 ('nova-compute', 'nova-api', 'nova-scheduler'),
                 log_of='nova-compute',
             )
@@ -174,9 +174,7 @@ def start(
     supervisor = cloud._supervisor
     try:
         supervisor.watch()
-        steps.run(
-            supervisor, _steps(cloud, options.checkout, report), report
-        )
+        steps.run(supervisor, _steps(cloud, options.checkout, report), report)
         supervisor.state.ready = True
         states.save(work, supervisor.state)
     except BaseException:

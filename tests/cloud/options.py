@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a cloud shall be like; the defaults make a stock cloud."""
 
-import dataclasses
-import pathlib
 from collections.abc import Mapping
 from collections.abc import Sequence
+import dataclasses
+import pathlib
 
 from tests.cloud import releases
 

@@ -6,9 +6,9 @@ on a copy, so that nothing is written into a checkout that others use, and
 needs no network.
 """
 
+from collections.abc import Callable
 import pathlib
 import shutil
-from collections.abc import Callable
 
 from tests.cloud import environment
 from tests.cloud import site as sites

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Free ports on loopback that stay ours while the services start."""
 
+from collections.abc import Sequence
 import fcntl
 import pathlib
 import random
 import socket
-from collections.abc import Sequence
 from typing import IO
 
 from tests.cloud import errors

@@ -7,14 +7,14 @@ in ``/proc`` by session, by token and by descent, also when the process that
 started it is gone. Processes are always signalled by their id.
 """
 
+from collections.abc import Callable
+from collections.abc import Collection
+from collections.abc import Iterable
 import dataclasses
 import os
 import pathlib
 import signal
 import time
-from collections.abc import Callable
-from collections.abc import Collection
-from collections.abc import Iterable
 
 from tests.cloud import errors
 
@@ -105,14 +105,18 @@ def _in_session(process: Process, leaders: dict[int, Leader]) -> bool:
 def belonging(
     processes: dict[int, Process],
     leaders: Iterable[Leader],
-    token: str,
+    token: str | None,
 ) -> set[int]:
-    """Return the ids of all processes of a cloud, without the caller's."""
+    """Return the ids of all processes of a cloud, without the caller's.
+
+    :param token: the cloud's token; None finds by session and descent alone
+    """
     by_pid = {leader.pid: leader for leader in leaders}
     found = {
         process.pid
         for process in processes.values()
-        if _in_session(process, by_pid) or _has_token(process.pid, token)
+        if _in_session(process, by_pid)
+        or (token is not None and _has_token(process.pid, token))
     }
     found.discard(os.getpid())
     grown = True

@@ -17,6 +17,7 @@ PACKAGES = (
     'openstack-placement',
     'pymysql',
     'python-openstackclient',
+    'python-memcached',
     'pyuwsgi',
     'setuptools',
     'alembic',

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """How each service of a cloud is started and when it is ready."""
 
+from collections.abc import Iterable
 import contextlib
+import os
 import pathlib
+import pwd
 import re
 import socket
 import sys
-from collections.abc import Iterable
 
 import pymysql
 
@@ -28,6 +30,8 @@ PORTS = (
     'epmd',
 )
 _STATUS = re.compile(rb'HTTP/1\.[01] [234]')
+# MariaDB does not run as root unless it is told that this is meant.
+MARIADB_USER = f'--user={pwd.getpwuid(os.getuid()).pw_name}'
 RABBITMQ = '/usr/lib/rabbitmq/lib'
 
 
@@ -95,7 +99,7 @@ def mariadb(site: sites.Site, needs: tuple[str, ...] = ()) -> steps.Service:
         (
             'mariadbd',
             '--no-defaults',
-            '--user=root',
+            MARIADB_USER,
             f'--datadir={site.layout.data / "mariadb"}',
             f'--socket={site.layout.socket}',
             f'--pid-file={site.layout.socket.with_suffix(".pid")}',
@@ -144,7 +148,13 @@ def messaging(site: sites.Site) -> list[steps.Step]:
             '+S 2:2 +sbwt none -kernel inet_dist_use_interface {127,0,0,1}'
         ),
     }
-    epmd = ('epmd', '-address', ports.ADDRESS, '-port', environment['ERL_EPMD_PORT'])
+    epmd = (
+        'epmd',
+        '-address',
+        ports.ADDRESS,
+        '-port',
+        environment['ERL_EPMD_PORT'],
+    )
     return [
         steps.Service(
             'epmd',
@@ -221,7 +231,11 @@ def _nova(
 ) -> steps.Service:
     return steps.Service(
         name,
-        (site.program(name), '--config-file', str(site.etc('nova') / 'nova.conf')),
+        (
+            site.program(name),
+            '--config-file',
+            str(site.etc('nova') / 'nova.conf'),
+        ),
         lambda: True,
         needs,
         dict(site.options.environment),

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The configuration of each service: pure functions of the site's facts."""
 
-from tests.cloud import ports
-from tests.cloud import site as sites
 from tests.cloud.options import Sections
 from tests.cloud.options import Value
+from tests.cloud import ports
+from tests.cloud import site as sites
 
 HOST = 'compute-1'
+IMPORT_METHODS = ('glance-direct', 'web-download', 'copy-image')
 FILTERS = (
     'ComputeFilter',
     'ComputeCapabilitiesFilter',
@@ -66,7 +67,7 @@ def glance(site: sites.Site) -> Sections:
         'DEFAULT': {
             **_logging(),
             'enabled_backends': 'local:file,local2:file',
-            'enabled_import_methods': '[glance-direct,web-download,copy-image]',
+            'enabled_import_methods': f'[{",".join(IMPORT_METHODS)}]',
             'worker_self_reference_url': site.url('glance'),
             'image_cache_dir': str(data / 'cache'),
         },
@@ -85,7 +86,9 @@ def glance(site: sites.Site) -> Sections:
             'flavor': 'keystone',
             'config_file': str(site.etc('glance') / 'glance-api-paste.ini'),
         },
-        'oslo_policy': {'policy_file': str(site.etc('glance') / 'policy.yaml')},
+        'oslo_policy': {
+            'policy_file': str(site.etc('glance') / 'policy.yaml')
+        },
         'oslo_concurrency': {'lock_path': str(data / 'lock')},
     }
 
@@ -155,6 +158,8 @@ def nova(site: sites.Site) -> Sections:
             'vif_plugging_is_fatal': False,
             'vif_plugging_timeout': 0,
             'flat_injected': False,
+            # Else the scheduler looks for new hosts after up to a minute.
+            'periodic_fuzzy_delay': 0,
             'rpc_response_timeout': 120,
             'long_rpc_timeout': 240,
         },
@@ -163,10 +168,7 @@ def nova(site: sites.Site) -> Sections:
         'database': _database(site, 'nova'),
         'cinder': _credentials(site, 'nova'),
         'conductor': {'workers': 1},
-        'glance': {
-            **_credentials(site, 'nova'),
-            'api_servers': site.url('glance'),
-        },
+        'glance': _credentials(site, 'nova'),
         'keystone_authtoken': _token(site, 'nova'),
         'neutron': {
             **_credentials(site, 'nova'),

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The facts of one cloud that its configuration files are made from."""
 
+from collections.abc import Mapping
 import dataclasses
 import pathlib
-from collections.abc import Mapping
 
 from tests.cloud import layout as layouts
 from tests.cloud import options as opts

@@ -83,9 +83,11 @@ def load(work: pathlib.Path) -> State:
     try:
         value = json.loads(path.read_text())
     except FileNotFoundError:
-        raise errors.CloudError(f'no cloud in {work}: {path} is not there')
+        raise errors.CloudError(
+            f'no cloud in {work}: {path} is not there'
+        ) from None
     except (OSError, ValueError) as error:
-        raise errors.CloudError(f'{path} cannot be read: {error}')
+        raise errors.CloudError(f'{path} cannot be read: {error}') from error
     if value.pop('version', None) != VERSION:
         raise errors.CloudError(f'{path} is not of version {VERSION}')
     started = value.pop('started')

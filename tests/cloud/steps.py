@@ -5,12 +5,12 @@ One loop in one thread starts processes and looks at them, so that Ctrl-C and
 any failure stop everything at one place.
 """
 
-import dataclasses
-import graphlib
-import time
 from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
+import dataclasses
+import graphlib
+import time
 
 from tests.cloud import errors
 from tests.cloud import supervisor as supervisors

@@ -5,11 +5,11 @@ A second process watches the one that started the cloud: when that is gone
 without having said good-bye (``kill -9``), the watch ends everything.
 """
 
+from collections.abc import Mapping
 import os
 import pathlib
 import subprocess
 import sys
-from collections.abc import Mapping
 
 from tests.cloud import errors
 from tests.cloud import layout as layouts
@@ -24,9 +24,7 @@ DETACH = b'detach\n'
 class Supervisor:
     """The processes of the cloud in one work directory."""
 
-    def __init__(
-        self, layout: layouts.Layout, state: states.State
-    ) -> None:
+    def __init__(self, layout: layouts.Layout, state: states.State) -> None:
         self.layout = layout
         self.state = state
         self._children: dict[str, subprocess.Popen[bytes]] = {}
@@ -88,7 +86,7 @@ class Supervisor:
                 raise errors.CloudError(
                     f'{name} cannot be started: {error}; '
                     'tools/install-system-packages installs what is missing'
-                )
+                ) from error
         self._children[name] = child
         found = processes.look(child.pid)
         self.state.started[name] = states.Started(
@@ -120,7 +118,7 @@ class Supervisor:
         """End one process with its children, and wait until it is gone."""
         leader = self.state.started[name].leader
         processes.end_all(
-            lambda: processes.belonging(processes.table(), [leader], ''),
+            lambda: processes.belonging(processes.table(), [leader], None),
             grace=grace,
         )
         if name in self._children:

@@ -6,13 +6,12 @@ cells by URL templates and keystone's administrator, but no ports, paths or
 hosts.
 """
 
+from collections.abc import Callable
 import hashlib
 import pathlib
-import random
 import secrets
 import shutil
 import tempfile
-from collections.abc import Callable
 
 from tests.cloud import cache
 from tests.cloud import environment
@@ -119,8 +118,11 @@ def _steps(site: sites.Site) -> list[steps.Step]:
     install = (
         'mariadb-install-db',
         '--no-defaults',
-        '--user=root',
+        services.MARIADB_USER,
         f'--datadir={site.layout.data / DATA}',
+        # Else it gives a folder of the machine's own MariaDB (that of its
+        # PAM plug-in) to this user.
+        '--rpm',
         '--auth-root-authentication-method=normal',
         '--skip-test-db',
     )

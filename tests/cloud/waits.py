@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Waiting with a limit, and saying what the service logged when it ends."""
 
+from collections.abc import Callable
 import pathlib
 import time
-from collections.abc import Callable
 from typing import TypeVar
 
 from tests.cloud import errors
