@@ -122,9 +122,11 @@ def test_a_missing_file_is_refused(place: pathlib.Path) -> None:
 def test_no_descriptor_is_left_open(place: pathlib.Path) -> None:
     before = len(list(pathlib.Path('/proc/self/fd').iterdir()))
     read(place, f'file://{place}/{IMAGE}')
-    with pytest.raises(RuntimeError):
-        with staging.opened(str(place), f'file://{place}/{IMAGE}', IMAGE):
-            raise RuntimeError('while reading')
+    with (
+        pytest.raises(RuntimeError),
+        staging.opened(str(place), f'file://{place}/{IMAGE}', IMAGE),
+    ):
+        raise RuntimeError('while reading')
     assert len(list(pathlib.Path('/proc/self/fd').iterdir())) == before
 
 
