@@ -73,9 +73,7 @@ def _mode(text: str) -> Literal['require', 'if-present', 'off']:
     return cast(Literal['require', 'if-present', 'off'], text)
 
 
-def _name(
-    subscription: subscription_.Subscription, option: str
-) -> trust.Name:
+def _name(subscription: subscription_.Subscription, option: str) -> trust.Name:
     text = getattr(subscription, option)
     try:
         return trust.parse_name(text)
@@ -126,8 +124,8 @@ def standing(
     message: bytes,
     anchors: trust.TrustAnchors,
     now: int,
-) -> tuple[model.Standing, str]:
-    """How a stored message fares today: its standing, and the code.
+) -> model.Standing:
+    """How a stored message fares today.
 
     A certificate that was revoked since, an anchor that was removed or a
     CRL that ran out act here, without the endorser's server.
@@ -138,11 +136,11 @@ def standing(
         trust.verify(message, anchors, policy(subscription), _moment(now))
     except errors.Refused as exc:
         if exc.code in _JUDGED_LATER:
-            return model.Standing.TRUSTED, exc.code
+            return model.Standing.TRUSTED
         if exc.code == trust.Code.REVOKED:
-            return model.Standing.REVOKED, exc.code
-        return model.Standing.DISTRUSTED, exc.code
-    return model.Standing.TRUSTED, trust.Code.OK
+            return model.Standing.REVOKED
+        return model.Standing.DISTRUSTED
+    return model.Standing.TRUSTED
 
 
 def store_list(

@@ -79,9 +79,7 @@ def fetch_list(
         if response.status_code == 304 and headers:
             return NotModified()
         _expect_ok(url, response)
-        content = b''.join(
-            _pieces(url, response, settings.max_list_size)
-        )
+        content = b''.join(_pieces(url, response, settings.max_list_size))
         return Fetched(
             content,
             Validators(
@@ -174,9 +172,7 @@ def _expect_ok(url: str, response: requests.Response) -> None:
         )
 
 
-def _pieces(
-    url: str, response: Any, limit: int
-) -> Iterator[bytes]:
+def _pieces(url: str, response: Any, limit: int) -> Iterator[bytes]:
     """The body, checked against its limit and its length."""
     received = 0
     declared = response.headers.get('Content-Length', '')

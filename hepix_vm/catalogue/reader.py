@@ -132,7 +132,7 @@ class Reader:
             if not decision.approved:
                 self._remember_refusal(key)
             return decision
-        except Exception as exc:  # noqa: BLE001 - a decision never raises
+        except Exception as exc:
             LOG.exception('verdict=refused code=internal-error')
             return model.refused(
                 model.Reason.INTERNAL, 'this request', type(exc).__name__

@@ -119,9 +119,7 @@ def _vo(transaction: database.Transaction, name: str) -> str | None:
     table = schema.endorsement
     row = transaction.execute(
         sa.select(table.c.vo)
-        .where(
-            table.c.subscription == name, table.c.withdrawn == sa.false()
-        )
+        .where(table.c.subscription == name, table.c.withdrawn == sa.false())
         .limit(1)
     ).first()
     return None if row is None else row.vo

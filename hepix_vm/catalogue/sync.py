@@ -201,7 +201,7 @@ def _attempt(
         got = fetch_list(subscription.url, settings, known)
     except errors.HepixError as exc:
         return _Attempt(subscription, None, exc)
-    except Exception as exc:  # noqa: BLE001 - one subscription, not all
+    except Exception as exc:
         LOG.exception('fetching %s', subscription.name)
         return _Attempt(
             subscription, None, errors.TryAgain(f'{type(exc).__name__}: {exc}')
@@ -253,7 +253,7 @@ def _one(
             now,
         )
     if attempt.failure is not None:
-        standing, code = _again(subscription, message, trusted, now)
+        standing = _again(subscription, message, trusted, now)
         return _failed(
             database_,
             subscription,
@@ -283,7 +283,7 @@ def _one(
             subscription, offered.content, trusted, state, now
         )
     except errors.Refused as exc:
-        standing, _code = _again(subscription, message, trusted, now)
+        standing = _again(subscription, message, trusted, now)
         return _refused(
             database_, subscription, offered.content, exc, standing, now
         )
@@ -323,9 +323,10 @@ def _again(
     message: bytes | None,
     anchors: trust.TrustAnchors,
     now: int,
-) -> tuple[model.Standing, str]:
+) -> model.Standing:
+    """How the stored message fares today; a missing one is not trusted."""
     if message is None:
-        return model.Standing.DISTRUSTED, 'fetch'
+        return model.Standing.DISTRUSTED
     return accept.standing(subscription, message, anchors, now)
 
 

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``hepix-vm``: the commands of an operator and of an endorser."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+import logging
+import sys
+from typing import Any
+
+from cliff import app
+from cliff import commandmanager
+from oslo_config import cfg
+
+from hepix_vm.catalogue import database
+from hepix_vm import conf as conf_
+from hepix_vm.conf import catalogue as conf_catalogue
+from hepix_vm.conf import fetch as conf_fetch
+from hepix_vm.conf import openstack as conf_openstack
+from hepix_vm.conf import subscription as conf_subscription
+from hepix_vm.operations import site as site_
+import pbr.version
+
+
+class HepixVm(app.App):
+    """The application: options that all commands share, and errors."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            description='Only endorsed virtual machine images boot.',
+            version=pbr.version.VersionInfo('hepix_vm').release_string(),
+            command_manager=commandmanager.CommandManager('hepix_vm.cli'),
+            deferred_help=True,
+        )
+
+    def build_option_parser(
+        self, description: str, version: str, argparse_kwargs: Any = None
+    ) -> argparse.ArgumentParser:
+        """Add the options that all commands share."""
+        parser: argparse.ArgumentParser = super().build_option_parser(
+            description, version, argparse_kwargs
+        )
+        parser.add_argument(
+            '--config-file',
+            action='append',
+            metavar='FILE',
+            help=(
+                'configuration file, may be repeated; default: '
+                f'{conf_.DEFAULT_FILE}'
+            ),
+        )
+        return parser
+
+    def configure_logging(self) -> None:
+        """Log to standard error; quiet about the libraries' own doings."""
+        super().configure_logging()
+        if self.options.verbose_level < 3:
+            for name in ('alembic', 'stevedore', 'urllib3', 'keystoneauth'):
+                logging.getLogger(name).setLevel(logging.WARNING)
+
+    def configuration(self) -> cfg.ConfigOpts:
+        """The site's options.
+
+        :raises errors.Misconfigured: for files that cannot be used
+        """
+        files = self.options.config_file or [conf_.DEFAULT_FILE]
+        return conf_.load(files)
+
+    def site(self) -> site_.Site:
+        """The site that commands work on; opens nothing yet.
+
+        :raises errors.Misconfigured: for files that cannot be used
+        """
+        conf = self.configuration()
+        group = conf.openstack
+        return site_.Site(
+            catalogue=database.Database(
+                conf_catalogue.reader_settings(conf).connection
+            ),
+            subscriptions=conf_subscription.subscriptions(conf),
+            fetch=conf_fetch.settings(conf),
+            cloud=site_.Cloud(
+                session=lambda: conf_openstack.session(conf),
+                region=group.region_name,
+                interface=group.interface,
+                visibility=group.visibility,
+                import_deadline=group.import_deadline,
+            ),
+        )
+
+    def interact(self) -> None:
+        """There is no dialogue: without a command, say which there are."""
+        self.parser.print_help(sys.stderr)
+        raise SystemExit(2)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``hepix-vm``; returns its exit status.
+
+    0 well, 1 refused or failed, 2 wrong use.
+    """
+    return int(HepixVm().run(list(sys.argv[1:] if argv is None else argv)))

@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``subscription list|show``, ``sync`` and ``db sync``."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from hepix_vm.cli import base
+from hepix_vm.operations import catalogue
+
+
+class DbSync(base.Command):
+    """Create the catalogue's tables, or bring them to this version."""
+
+    def take_action(self, parsed_args: argparse.Namespace) -> None:
+        """Run the migrations."""
+        version = catalogue.create_or_upgrade(self.site())
+        self.app.stdout.write(f'catalogue schema {version}\n')
+
+
+class SubscriptionList(base.Lister):
+    """List the subscriptions and how they fare."""
+
+    def take_action(self, parsed_args: argparse.Namespace) -> Any:
+        """Show them."""
+        found = catalogue.subscriptions(self.site())
+        return (
+            (
+                'name',
+                'standing',
+                'version',
+                'expires',
+                'verified_at',
+                'images',
+                'approved',
+                'last_code',
+            ),
+            [
+                (
+                    item.name,
+                    _standing(item),
+                    item.state.list_version if item.state else '',
+                    base.shown_time(
+                        item.state.expires if item.state else None
+                    ),
+                    base.shown_time(
+                        item.state.verified_at if item.state else None
+                    ),
+                    item.images,
+                    item.approved,
+                    (item.state.last_code if item.state else '') or '',
+                )
+                for item in found
+            ],
+        )
+
+
+def _standing(item: catalogue.Subscribed) -> str:
+    if item.problem:
+        return 'misconfigured'
+    if item.state is None:
+        return 'never synced'
+    if not item.state.configured or item.configured is None:
+        return 'unsubscribed'
+    return item.state.standing.value
+
+
+class SubscriptionShow(base.ShowOne):
+    """Show one subscription: whom it trusts, and its last list."""
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """Arguments of the command."""
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        parser.add_argument('name', metavar='NAME')
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> Any:
+        """Show it."""
+        item = catalogue.subscription(self.site(), parsed_args.name)
+        fields: dict[str, Any] = {
+            'name': item.name,
+            'standing': _standing(item),
+            'problem': item.problem,
+            'images': item.images,
+            'approved': item.approved,
+        }
+        if item.configured is not None:
+            rule = item.configured
+            fields |= {
+                'url': rule.url,
+                'list_identifier': rule.list_identifier,
+                'endorser_subject': rule.endorser_subject,
+                'endorser_issuer': rule.endorser_issuer,
+                'trust_anchors': rule.trust_anchors,
+                'approval': rule.approval.value,
+                'projects': (
+                    'all'
+                    if rule.projects is None
+                    else ', '.join(sorted(rule.projects))
+                ),
+                'list_max_age': rule.list_max_age,
+            }
+        if item.state is not None:
+            state = item.state
+            fields |= {
+                'version': state.list_version,
+                'created': base.shown_time(state.created),
+                'expires': base.shown_time(state.expires),
+                'payload_sha256': state.payload_sha256,
+                'verified_at': base.shown_time(state.verified_at),
+                'last_attempt': base.shown_time(state.last_attempt),
+                'last_code': state.last_code,
+                'last_detail': state.last_detail,
+            }
+        return tuple(fields), tuple(fields.values())
+
+
+class Sync(base.Lister):
+    """Fetch and judge the lists; withdraw what is no longer endorsed.
+
+    Exit status 0: all is well, 1: something needs a look.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """Arguments of the command."""
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        parser.add_argument('names', metavar='NAME', nargs='*')
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> Any:
+        """Sync, and say what happened."""
+        synced = catalogue.synchronise(
+            self.site(),
+            base.now(),
+            frozenset(parsed_args.names) or None,
+        )
+        for image in synced.deactivated:
+            self.app.LOG.warning(
+                'image %s (%s) %s',
+                image.image_id,
+                image.code,
+                f'is NOT deactivated: {image.error}'
+                if image.error
+                else 'was deactivated in Glance',
+            )
+        for judged in synced.running:
+            server = judged.server
+            self.app.LOG.warning(
+                'server %s (%s) of project %s on host %s still runs '
+                'withdrawn image %s (%s)',
+                server.server_id,
+                server.name,
+                server.project,
+                server.host,
+                server.image_id,
+                judged.decision.code,
+            )
+        if synced.cloud_problem:
+            self.app.LOG.error('%s', synced.cloud_problem)
+        self.exit_status = base.WELL if synced.well else base.FAILED
+        return (
+            (
+                'subscription',
+                'outcome',
+                'code',
+                'standing',
+                'version',
+                'added',
+                'withdrawn',
+                'detail',
+            ),
+            [
+                (
+                    report.subscription,
+                    report.outcome.value,
+                    report.code,
+                    report.standing.value,
+                    report.list_version or '',
+                    report.added,
+                    report.withdrawn,
+                    '; '.join(filter(None, (report.detail, *report.problems))),
+                )
+                for report in synced.reports
+            ],
+        )

@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Signed messages from files: verifying and showing them."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import hashlib
+from pathlib import Path
+
+from hepix_vm import errors
+from hepix_vm import imagelist
+from hepix_vm import trust
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Verdict:
+    """What came of verifying one message.
+
+    :ivar code: one of the closed table, ``ok`` when accepted
+    :ivar signer: None until a signature has verified
+    :ivar payload: the verified bytes; None when refused
+    :ivar payload_sha256: of exactly these bytes
+    """
+
+    accepted: bool
+    code: str
+    detail: str
+    signer: trust.Signer | None
+    payload: bytes | None
+    payload_sha256: str | None
+
+
+def verify_message(
+    message: bytes,
+    anchors: trust.TrustAnchors,
+    policy: trust.Policy,
+    now: datetime.datetime,
+) -> Verdict:
+    """Verify any signed message, without reading its payload."""
+    try:
+        verified = trust.verify_message(message, anchors, policy, now)
+    except errors.Refused as exc:
+        return _refused(exc)
+    return _accepted(verified.payload, verified.signers)
+
+
+def verify_list(
+    message: bytes,
+    anchors: trust.TrustAnchors,
+    policy: trust.Policy,
+    now: datetime.datetime,
+) -> Verdict:
+    """Verify a signed image list."""
+    try:
+        endorsed = trust.verify(message, anchors, policy, now)
+    except errors.Refused as exc:
+        return _refused(exc)
+    return _accepted(endorsed.payload, endorsed.signers)
+
+
+def _accepted(payload: bytes, signers: tuple[trust.Signer, ...]) -> Verdict:
+    return Verdict(
+        accepted=True,
+        code=str(trust.Code.OK),
+        detail='accepted',
+        signer=signers[0],
+        payload=payload,
+        payload_sha256=hashlib.sha256(payload).hexdigest(),
+    )
+
+
+def _refused(exc: errors.Refused) -> Verdict:
+    return Verdict(
+        accepted=False,
+        code=str(exc.code),
+        detail=exc.detail,
+        signer=trust.signer_of(exc),
+        payload=None,
+        payload_sha256=None,
+    )
+
+
+def read_file(path: Path, limit: int = 64 * 1024 * 1024) -> bytes:
+    """A message's file, whole.
+
+    :raises errors.Misconfigured: when it cannot be read or is no message
+    """
+    try:
+        with path.open('rb') as source:
+            content = source.read(limit + 1)
+    except OSError as exc:
+        raise errors.Misconfigured(
+            f'{path}: expected a readable file, found: {exc.strerror}'
+        ) from exc
+    if len(content) > limit:
+        raise errors.Misconfigured(
+            f'{path}: expected at most {limit} bytes, found more'
+        )
+    return content
+
+
+def show(content: bytes) -> imagelist.ImageList:
+    """The list in a file, signed or not; nothing of it is believed.
+
+    :raises errors.NotBelieved: when there is none
+    """
+    return imagelist.parse(trust.unverified_payload(content))
