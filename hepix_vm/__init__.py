@@ -1,1 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Only endorsed virtual machine images boot: HEPiX lists for OpenStack."""

@@ -1,1 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
+"""What the site believes and has decided: one store for every part."""

@@ -19,9 +19,6 @@ from typing import Literal
 
 import sqlalchemy as sa
 
-from hepix_vm import errors
-from hepix_vm import imagelist
-from hepix_vm import trust
 from hepix_vm.catalogue import database
 from hepix_vm.catalogue import fetch
 from hepix_vm.catalogue import model
@@ -29,6 +26,9 @@ from hepix_vm.catalogue import schema
 from hepix_vm.catalogue import settle
 from hepix_vm.catalogue import store
 from hepix_vm.catalogue import subscription as subscription_
+from hepix_vm import errors
+from hepix_vm import imagelist
+from hepix_vm import trust
 
 #: Codes of a stored list's verification that decisions judge themselves,
 #: at decision time and by the list's own dates.

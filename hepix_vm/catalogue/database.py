@@ -7,17 +7,17 @@ only SQLAlchemy and oslo.db, and every wait for a server is bounded.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
+import contextlib
 from typing import Any
 
-import sqlalchemy as sa
 from oslo_db import exception as db_exc
 from oslo_db.sqlalchemy import enginefacade
+import sqlalchemy as sa
 from sqlalchemy import exc as sa_exc
 
-from hepix_vm import errors
 from hepix_vm.catalogue import schema
+from hepix_vm import errors
 
 #: What a database that is away, locked or without tables raises.
 FAILURES = (sa_exc.SQLAlchemyError, db_exc.DBError, OSError)

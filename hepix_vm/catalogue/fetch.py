@@ -8,15 +8,15 @@ to say clearly why it failed.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 import contextlib
 import dataclasses
 import os
+from pathlib import Path
 import socket
 import threading
-import urllib.parse
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
+import urllib.parse
 
 import requests
 

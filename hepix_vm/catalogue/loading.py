@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 import dataclasses
 import json
 import sys
-from collections.abc import Iterable
 from typing import Any
 
 import sqlalchemy as sa

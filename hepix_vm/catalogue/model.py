@@ -15,9 +15,9 @@ endorsed bytes are approved.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 import dataclasses
 import enum
-from collections.abc import Mapping
 from typing import NoReturn
 
 #: Seconds by which the clocks of two machines may differ.

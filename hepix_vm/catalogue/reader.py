@@ -14,11 +14,11 @@ fork the child starts its own.
 from __future__ import annotations
 
 import collections
+from collections.abc import Callable
 import dataclasses
 import os
 import threading
 import time
-from collections.abc import Callable
 
 from oslo_log import log
 

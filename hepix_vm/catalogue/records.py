@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 
-from hepix_vm import errors
 from hepix_vm.catalogue import database
 from hepix_vm.catalogue import model
 from hepix_vm.catalogue import schema
+from hepix_vm import errors
 
 
 class Records:

@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 import dataclasses
 import enum
-from collections.abc import Mapping
 
 
 class Approval(enum.StrEnum):

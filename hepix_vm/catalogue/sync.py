@@ -19,8 +19,6 @@ from pathlib import Path
 
 from oslo_log import log
 
-from hepix_vm import errors
-from hepix_vm import trust
 from hepix_vm.catalogue import accept
 from hepix_vm.catalogue import database
 from hepix_vm.catalogue import fetch
@@ -29,6 +27,8 @@ from hepix_vm.catalogue import schema
 from hepix_vm.catalogue import settle
 from hepix_vm.catalogue import store
 from hepix_vm.catalogue import subscription as subscription_
+from hepix_vm import errors
+from hepix_vm import trust
 
 LOG = log.getLogger(__name__)
 

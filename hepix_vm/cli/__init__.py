@@ -1,1 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Thin commands over ``hepix_vm.operations``."""

@@ -7,10 +7,10 @@ Glance and Nova can load the two modules that it needs without the rest.
 
 from __future__ import annotations
 
-import importlib
-import stat
 from collections.abc import Sequence
+import importlib
 from pathlib import Path
+import stat
 from typing import Any
 
 from oslo_config import cfg

@@ -9,8 +9,8 @@ import uuid
 from oslo_config import cfg
 from oslo_config import types
 
-from hepix_vm import errors
 from hepix_vm.catalogue import subscription
+from hepix_vm import errors
 
 PREFIX = 'subscription:'
 _NAME = re.compile(r'[A-Za-z0-9][A-Za-z0-9_.-]{0,63}')

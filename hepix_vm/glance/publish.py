@@ -18,13 +18,13 @@ from oslo_log import log
 from oslo_utils.imageutils import format_inspector
 import sqlalchemy as sa
 
-from hepix_vm import errors
 from hepix_vm.catalogue import database
 from hepix_vm.catalogue import fetch
 from hepix_vm.catalogue import loading
 from hepix_vm.catalogue import model
 from hepix_vm.catalogue import schema
 from hepix_vm.catalogue import store
+from hepix_vm import errors
 from hepix_vm.glance import client
 from hepix_vm.glance import properties
 from hepix_vm.glance import spool

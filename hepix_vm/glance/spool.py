@@ -11,8 +11,8 @@ import os
 from pathlib import Path
 import tempfile
 
-from hepix_vm import errors
 from hepix_vm.catalogue import fetch
+from hepix_vm import errors
 
 
 @contextlib.contextmanager

@@ -12,10 +12,10 @@ import dataclasses
 
 from oslo_log import log
 
-from hepix_vm import errors
 from hepix_vm.catalogue import database
 from hepix_vm.catalogue import model
 from hepix_vm.catalogue import store
+from hepix_vm import errors
 from hepix_vm.glance import client
 
 LOG = log.getLogger(__name__)

@@ -11,8 +11,8 @@ from keystoneauth1 import exceptions as ks_exc
 from novaclient import client as nova_client
 from novaclient import exceptions as nova_exc
 
-from hepix_vm import errors
 from hepix_vm.catalogue import model
+from hepix_vm import errors
 
 _FAILURES = (nova_exc.ClientException, ks_exc.ClientException, OSError)
 

@@ -11,8 +11,8 @@ from alembic.runtime import migration
 from alembic.script import ScriptDirectory
 from sqlalchemy import exc as sa_exc
 
-from hepix_vm import errors
 from hepix_vm.catalogue import database
+from hepix_vm import errors
 
 
 def _config() -> config.Config:
