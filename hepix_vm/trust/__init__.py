@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from hepix_vm.trust.anchors import fingerprint
+from hepix_vm.trust.anchor_files import fingerprint
 from hepix_vm.trust.anchors import load
 from hepix_vm.trust.anchors import TrustAnchors
 from hepix_vm.trust.codes import Code
@@ -16,9 +16,9 @@ from hepix_vm.trust.names import NotAName
 from hepix_vm.trust.policy import Endorser
 from hepix_vm.trust.policy import Limits
 from hepix_vm.trust.policy import Policy
+from hepix_vm.trust.signers import Signer
 from hepix_vm.trust.signing import sign
 from hepix_vm.trust.verifier import EndorsedList
-from hepix_vm.trust.verifier import Signer
 from hepix_vm.trust.verifier import VerifiedMessage
 from hepix_vm.trust.verifier import verify
 from hepix_vm.trust.verifier import verify_message

@@ -17,21 +17,19 @@ The path is found and validated in three steps:
 from __future__ import annotations
 
 from collections.abc import Iterable
-from collections.abc import Iterator
 import dataclasses
 import datetime
 import itertools
 
-from cryptography import x509
 from OpenSSL import crypto
 
-from hepix_vm import errors
 from hepix_vm.trust import algorithms
 from hepix_vm.trust import anchors as trust_anchors
 from hepix_vm.trust import budget as budgets
 from hepix_vm.trust import certificates
 from hepix_vm.trust import codes
 from hepix_vm.trust import crls
+from hepix_vm.trust import picking
 from hepix_vm.trust import policy as policies
 from hepix_vm.trust import purpose
 from hepix_vm.trust import signing_policy
@@ -51,25 +49,6 @@ class Path:
     crl_next_update: datetime.datetime | None
 
 
-@dataclasses.dataclass(slots=True)
-class _Picked:
-    """What step 1 found."""
-
-    trusted: dict[str, certificates.Certificate]
-    untrusted: dict[str, certificates.Certificate]
-    obstacles: list[errors.Refused]
-
-    def __contains__(self, value: certificates.Certificate) -> bool:
-        return value.sha256 in self.trusted or value.sha256 in self.untrusted
-
-    def __len__(self) -> int:
-        return len(self.trusted) + len(self.untrusted)
-
-    def values(self) -> Iterator[certificates.Certificate]:
-        yield from self.trusted.values()
-        yield from self.untrusted.values()
-
-
 def validate(
     signer: certificates.Certificate,
     candidates: Iterable[certificates.Certificate],
@@ -85,7 +64,7 @@ def validate(
     :raises hepix_vm.errors.Refused: a code of the steps 8 to 11 of
         :mod:`hepix_vm.trust.verifier`
     """
-    picked = _pick(signer, tuple(candidates), anchors, policy, budget)
+    picked = picking.pick(signer, tuple(candidates), anchors, policy, budget)
     usable, flawed = _crls(picked, anchors, policy)
     judge = _Judge(picked, usable, flawed, now)
     path = judge.validate(signer, require_crls=policy.crl == 'require')
@@ -98,6 +77,7 @@ def validate(
         )
     if policy.crl == 'if-present':
         judge.check_present_crls(path)
+    judge.check_deltas(path)
     purpose.require_nesting(path, policy)
     _require_signing_policy(path, anchors, policy)
     next_update = None
@@ -133,132 +113,8 @@ def require_current(
         )
 
 
-def _pick(
-    signer: certificates.Certificate,
-    candidates: tuple[certificates.Certificate, ...],
-    anchors: trust_anchors.TrustAnchors,
-    policy: policies.Policy,
-    budget: budgets.SignatureBudget,
-) -> _Picked:
-    """Step 1: the certificates of which each issued one below it."""
-    picked = _Picked({}, {signer.sha256: signer}, [])
-    frontier = [signer]
-    while frontier:
-        subject = frontier.pop()
-        if anchors.holds(subject) and subject.self_issued:
-            continue  # an end, whatever its own signature says
-        for issuer in _issuers(subject, candidates, anchors):
-            if issuer in picked:
-                continue
-            try:
-                _require_issued(subject, issuer, anchors, policy, budget)
-            except errors.Refused as refusal:
-                if refusal.code == codes.Code.LIMIT:
-                    raise
-                picked.obstacles.append(refusal)
-                continue
-            shelf = (
-                picked.trusted if anchors.holds(issuer) else picked.untrusted
-            )
-            shelf[issuer.sha256] = issuer
-            frontier.append(issuer)
-            if len(picked) > policy.limits.certificates:
-                raise codes.refused(
-                    codes.Code.LIMIT,
-                    f'more than {policy.limits.certificates} certificates '
-                    'could be part of the path (limit certificates)',
-                    limit='certificates',
-                )
-    if not any(value.self_issued for value in picked.trusted.values()):
-        raise _no_way(signer, picked)
-    return picked
-
-
-def _issuers(
-    subject: certificates.Certificate,
-    candidates: tuple[certificates.Certificate, ...],
-    anchors: trust_anchors.TrustAnchors,
-) -> Iterator[certificates.Certificate]:
-    """Certificates that bear the issuer's name, anchors first."""
-    seen = {subject.sha256}
-    known = anchors.named(subject.chaining_issuer)
-    for value in (*(a.certificate for a in known), *candidates):
-        if (
-            value.sha256 not in seen
-            and value.chaining_subject == subject.chaining_issuer
-        ):
-            seen.add(value.sha256)
-            yield value
-
-
-def _require_issued(
-    subject: certificates.Certificate,
-    issuer: certificates.Certificate,
-    anchors: trust_anchors.TrustAnchors,
-    policy: policies.Policy,
-    budget: budgets.SignatureBudget,
-) -> None:
-    """Refuse a link whose digest, key, role or signature is not right."""
-    algorithms.require_digest(
-        certificates.digest_of(subject.x509),
-        f'the certificate of {subject}',
-        sha1=policy.allow_sha1_dangerous,
-    )
-    issuer.public_key()
-    _require_ca(issuer, is_anchor=anchors.holds(issuer) is not None)
-    budget.spend()
-    if not certificates.signed_by(subject.x509, issuer):
-        raise codes.refused(
-            codes.Code.ISSUER_SIGNATURE,
-            f'the certificate of {subject} was not signed with the key of '
-            f'{issuer} that is known',
-        )
-
-
-def _require_ca(value: certificates.Certificate, *, is_anchor: bool) -> None:
-    constraints = value.extension(x509.BasicConstraints)
-    if constraints is None:
-        # Old roots have no extensions; that they lie among the anchors
-        # says what they are.
-        is_ca = is_anchor and value.self_issued
-    else:
-        is_ca = constraints.ca
-    usage = value.extension(x509.KeyUsage)
-    if not is_ca or (usage is not None and not usage.key_cert_sign):
-        raise codes.refused(
-            codes.Code.NOT_A_CA, f'{value} may not issue certificates'
-        )
-
-
-def _no_way(
-    signer: certificates.Certificate, picked: _Picked
-) -> errors.Refused:
-    """Why no anchor was reached: the worst that was met on the way."""
-    for code in (
-        codes.Code.WEAK_DIGEST,
-        codes.Code.WEAK_KEY,
-        codes.Code.NOT_A_CA,
-        codes.Code.MALFORMED,
-        codes.Code.ISSUER_SIGNATURE,
-    ):
-        for obstacle in picked.obstacles:
-            if obstacle.code == code:
-                return obstacle
-    subjects = {value.chaining_subject for value in picked.values()}
-    missing = [
-        value.issuer
-        for value in picked.values()
-        if value.chaining_issuer not in subjects
-    ] or [signer.issuer]
-    return codes.refused(
-        codes.Code.NO_ANCHOR,
-        f'no trust anchor for {signer}: {missing[0]} is not known',
-        missing=str(missing[0]),
-    )
-
-
 def _crls(
-    picked: _Picked,
+    picked: picking.Picked,
     anchors: trust_anchors.TrustAnchors,
     policy: policies.Policy,
 ) -> tuple[list[crls.Crl], list[crls.Crl]]:
@@ -285,7 +141,7 @@ class _Judge:
 
     def __init__(
         self,
-        picked: _Picked,
+        picked: picking.Picked,
         usable: list[crls.Crl],
         flawed: list[crls.Crl],
         now: datetime.datetime,
@@ -320,6 +176,26 @@ class _Judge:
         for link in path[:-1]:
             if self.covers(link):
                 self._run(link, flags, self._usable)
+
+    def check_deltas(self, path: tuple[certificates.Certificate, ...]) -> None:
+        """Refuse what a delta CRL revokes.
+
+        A delta proves nothing good without its base, but it is the CA's
+        word that a certificate is revoked.
+        """
+        for link, issuer in itertools.pairwise(path):
+            for crl in self._flawed:
+                if (
+                    crl.is_delta
+                    and crl.chaining_issuer == link.chaining_issuer
+                    and crl.revokes(link.x509.serial_number)
+                    and certificates.signed_by(crl.x509, issuer)
+                ):
+                    raise codes.refused(
+                        codes.Code.REVOKED,
+                        f'a delta CRL revokes the certificate of {link}',
+                        certificate=str(link),
+                    )
 
     def covers(self, link: certificates.Certificate) -> bool:
         """Whether its issuer has a CRL here, usable or not."""
@@ -364,11 +240,23 @@ class _Judge:
             chain = context.get_verified_chain()
         except crypto.X509StoreContextError as error:
             number, _, text = error.errors
-            culprit = known.get(_encoded(error.certificate), leaf)
+            culprit = known.get(_blamed(error) or b'', leaf)
             raise verdicts.refusal(
                 number, text, culprit, self._flawed
             ) from None
         return tuple(known[_encoded(value)] for value in chain)
+
+
+def _blamed(error: crypto.X509StoreContextError) -> bytes | None:
+    """The certificate at which OpenSSL stopped, DER.
+
+    For the policies of the path as a whole it names none, which pyOpenSSL
+    shows as a certificate that cannot be written.
+    """
+    try:
+        return _encoded(error.certificate)
+    except crypto.Error:
+        return None
 
 
 def _encoded(value: crypto.X509) -> bytes:

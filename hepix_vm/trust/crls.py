@@ -74,6 +74,27 @@ class Crl:
         return self.issuer.normalised()
 
     @functools.cached_property
+    def is_delta(self) -> bool:
+        """Whether it lists changes to another CRL only."""
+        return any(
+            isinstance(extension.value, x509.DeltaCRLIndicator)
+            for extension in self.x509.extensions
+        )
+
+    def revokes(self, serial: int) -> bool:
+        """Whether it names a serial number as revoked."""
+        entry = self.x509.get_revoked_certificate_by_serial_number(serial)
+        if entry is None:
+            return False
+        for extension in entry.extensions:
+            if isinstance(extension.value, x509.CRLReason):
+                return (
+                    extension.value.reason
+                    is not x509.ReasonFlags.remove_from_crl
+                )
+        return True
+
+    @functools.cached_property
     def line(self) -> tuple[names.Name, bytes | None, bytes | None]:
         """What stays the same from one issue of this CRL to the next.
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Iterator
 import dataclasses
 import re
 
@@ -57,16 +58,16 @@ class Envelope:
     part: bytes | None
     signature: bytes
 
-    def candidates(self) -> tuple[bytes, ...]:
+    def candidates(self) -> Iterator[bytes]:
         """Forms of the first part that may have been signed.
 
         Line ends as CRLF (the standard), as they are, and as LF.
         """
-        if self.part is None:
-            return ()
-        lines = self.part.replace(b'\r\n', b'\n')
-        forms = (lines.replace(b'\n', b'\r\n'), self.part, lines)
-        return tuple(dict.fromkeys(forms))
+        if self.part is not None:
+            # One at a time: a large list should not be held four times.
+            yield re.sub(rb'\r?\n', b'\r\n', self.part)
+            yield self.part
+            yield self.part.replace(b'\r\n', b'\n')
 
 
 def _malformed(detail: str) -> Exception:

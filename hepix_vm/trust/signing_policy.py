@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 import re
 
+from hepix_vm.trust import attributes
 from hepix_vm.trust import names
 
 _LINE = re.compile(r'(\w+)\s+(\w+)\s+(.+)')
@@ -77,7 +78,7 @@ def _patterns(value: str) -> tuple[str, ...]:
 def canonical(text: str) -> str:
     """A slash form, or a pattern of it, with one spelling for each type."""
     return _TYPE.sub(
-        lambda m: f'/{names.canonical_keyword(m[1])}=', text.lower()
+        lambda m: f'/{attributes.canonical_keyword(m[1])}=', text.lower()
     )
 
 
