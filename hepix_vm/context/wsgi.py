@@ -30,6 +30,7 @@ from oslo_log import log as logging
 
 from hepix_vm import conf
 from hepix_vm.conf import context as conf_context
+from hepix_vm.conf import inside
 from hepix_vm.context import bundle
 from hepix_vm.context import identity
 from hepix_vm.context import served
@@ -107,9 +108,10 @@ def app_factory(
 ) -> types.WSGIApplication:
     """Make the application for nova's ``api-paste.ini``.
 
-    ``hepix_vm_config`` names the configuration file of hepix_vm,
-    ``metadata_app`` the section of the same paste file that is nova's own
-    metadata application (default ``meta``).
+    ``hepix_vm_config`` names the configuration file of hepix_vm (default:
+    what nova.conf says in ``[hepix_vm] config_file``), ``metadata_app`` the
+    section of the same paste file that is nova's own metadata application
+    (default ``meta``).
 
     What is wrong in the configuration is logged, and the application then
     answers 503 until the service is started again: nova's metadata service
@@ -132,7 +134,10 @@ def _assemble(
     # Part of nova's environment, not of ours.
     from paste import deploy
 
-    config_file = local_conf.get('hepix_vm_config', conf.DEFAULT_FILE)
+    inside.register(cfg.CONF)
+    config_file = local_conf.get(
+        'hepix_vm_config', cfg.CONF.hepix_vm.config_file
+    )
     options = conf.load((config_file,), modules=('context',))
     source = served.ServedBundle(conf_context.context_settings(options))
     secret = conf_context.nova_shared_secret(cfg.CONF)

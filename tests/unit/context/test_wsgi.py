@@ -10,6 +10,7 @@ from wsgiref import validate
 from oslo_config import cfg
 import pytest
 
+from hepix_vm.conf import inside
 from hepix_vm.context import bundle
 from hepix_vm.context import identity
 from hepix_vm.context import served
@@ -231,6 +232,15 @@ def test_the_factory_wires_nova_the_secret_and_the_site(
     assert (status, body) == (200, bundle.build(site).tgz)
     wrong = test_identity.signature(secret=b'guessed')
     assert ask(app, HTTP_X_INSTANCE_ID_SIGNATURE=wrong)[0] == 403
+
+
+def test_nova_conf_names_our_configuration_when_the_paste_file_does_not(
+    config, site, nova_options, loaded
+):
+    inside.register(nova_options)
+    nova_options.set_override('config_file', str(config), group='hepix_vm')
+    app = wsgi.app_factory({'__file__': '/etc/nova/api-paste.ini'})
+    assert ask(app)[2] == bundle.build(site).tgz
 
 
 def test_nova_s_application_may_have_another_name(

@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The shipped samples say what their services understand."""
+
+import configparser
+import itertools
+import pathlib
+import shutil
+import subprocess
+
+from oslo_config import cfg
+from oslo_policy import policy
+import pytest
+
+from hepix_vm.context import bundle
+from tests.unit.devstack import test_plugin
+
+SAMPLES = test_plugin.ROOT / 'etc' / 'hepix_vm'
+
+#: Glance's own rules that ours refer to or replace, as glance 33 has them.
+GLANCE = {
+    'context_is_admin': 'role:admin',
+    'service_api': 'role:service or role:admin',
+    'upload_image': 'role:admin or role:member',
+    'set_image_location': 'role:admin or role:member',
+    'add_image_location': 'role:admin or role:member',
+    'tasks_api_access': 'role:admin',
+    'deactivate': 'role:admin or role:member',
+    'reactivate': 'role:admin or role:member',
+    'get_image': '',
+}
+
+MEMBER = {'roles': ['member', 'reader'], 'service_roles': []}
+ADMIN = {'roles': ['admin', 'member', 'reader'], 'service_roles': []}
+BY_NOVA = {'roles': ['member', 'reader'], 'service_roles': ['service']}
+SERVICE = {'roles': ['service'], 'service_roles': []}
+
+
+@pytest.fixture
+def enforcer(tmp_path):
+    """As Glance makes it, with our file in ``policy.d``."""
+    (tmp_path / 'glance-api.conf').write_text('')
+    (tmp_path / 'policy.d').mkdir()
+    shutil.copy(SAMPLES / 'glance-policy.yaml', tmp_path / 'policy.d')
+    conf = cfg.ConfigOpts()
+    conf(
+        [],
+        default_config_files=[str(tmp_path / 'glance-api.conf')],
+        default_config_dirs=[],
+    )
+    made = policy.Enforcer(conf, use_conf=True, overwrite=False)
+    made.register_defaults(
+        [policy.RuleDefault(name, check) for name, check in GLANCE.items()]
+    )
+    return made
+
+
+@pytest.mark.parametrize(
+    ('rule', 'allowed'),
+    [
+        ('upload_image', [ADMIN, BY_NOVA]),
+        ('set_image_location', []),
+        ('add_image_location', [ADMIN, SERVICE]),
+        ('tasks_api_access', []),
+        ('deactivate', [ADMIN]),
+        ('reactivate', [ADMIN]),
+        ('get_image', [MEMBER, ADMIN, BY_NOVA, SERVICE]),
+    ],
+)
+def test_the_policy_closes_the_ways_that_run_no_plugin(
+    enforcer, rule, allowed
+):
+    assert [
+        who
+        for who in (MEMBER, ADMIN, BY_NOVA, SERVICE)
+        if enforcer.enforce(rule, {}, who)
+    ] == allowed
+
+
+def test_each_rule_of_the_policy_is_one_that_glance_has(enforcer):
+    enforcer.load_rules()
+    assert set(enforcer.file_rules) == set(GLANCE) - {
+        'context_is_admin',
+        'service_api',
+        'get_image',
+    }
+    assert enforcer.check_rules(raise_on_violation=True)
+
+
+def test_each_rule_of_the_policy_is_explained():
+    lines = (SAMPLES / 'glance-policy.yaml').read_text().splitlines()
+    for before, line in itertools.pairwise(lines):
+        if line.startswith('"') and not before.startswith('"'):
+            assert before.startswith('# ')
+
+
+def test_the_samples_are_what_the_devstack_plugin_configures():
+    nova = SAMPLES / 'nova.conf.sample'
+    assert test_plugin.option(
+        nova, 'filter_scheduler', 'available_filters', cfg.MultiStrOpt
+    ) == [test_plugin.ALL, test_plugin.FILTER]
+    assert (
+        test_plugin.option(
+            nova, 'filter_scheduler', 'enabled_filters', cfg.ListOpt
+        )[0]
+        == 'HepixApprovedImageFilter'
+    )
+    for file in ('nova.conf.sample', 'glance-api.conf.sample'):
+        assert (
+            test_plugin.option(
+                SAMPLES / file, 'hepix_vm', 'config_file', cfg.StrOpt
+            )
+            == '/etc/hepix_vm/hepix_vm.conf'
+        )
+    imports = SAMPLES / 'glance-image-import.conf.sample'
+    assert test_plugin.plugins(imports) == ['hepix_verify', 'hepix_record']
+
+
+def test_the_paste_sample_names_the_factory():
+    parser = configparser.ConfigParser()
+    parser.read(SAMPLES / 'nova-api-paste.ini.sample')
+    assert parser.sections() == ['app:hepix_context']
+    assert dict(parser['app:hepix_context']) == {
+        'paste.app_factory': 'hepix_vm.context.wsgi:app_factory',
+        'hepix_vm_config': '/etc/hepix_vm/hepix_vm.conf',
+        'metadata_app': 'meta',
+    }
+
+
+def test_the_sample_scripts_make_a_bundle():
+    made = bundle.build(SAMPLES / 'context')
+    assert [file.path for file in made.files] == ['epilog.sh', 'prolog.sh']
+
+
+@pytest.mark.parametrize('name', ['prolog.sh', 'epilog.sh'])
+@pytest.mark.parametrize('word', ['start', 'stop', 'start', 'other'])
+def test_the_sample_scripts_run_in_any_order(name, word):
+    ran = subprocess.run(
+        ['/bin/sh', '-eu', str(SAMPLES / 'context' / name), word],
+        env={'PATH': '/nowhere'},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert ran.returncode == 0
+    assert ran.stderr == ''
+    assert word in ran.stdout
+
+
+@pytest.mark.parametrize('name', ['prolog.sh', 'epilog.sh'])
+def test_the_sample_scripts_may_be_sourced(name):
+    ran = subprocess.run(
+        [
+            '/bin/sh',
+            '-c',
+            '. "$1" start; echo still here',
+            'sh',
+            str(SAMPLES / 'context' / name),
+        ],
+        env={'PATH': '/nowhere'},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert ran.stdout.endswith('still here\n')
+
+
+def test_no_sample_names_a_machine():
+    for file in sorted(pathlib.Path(SAMPLES).rglob('*')):
+        if file.is_file():
+            text = file.read_text()
+            assert '/work/' not in text
+            assert '/root/' not in text
