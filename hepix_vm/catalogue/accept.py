@@ -29,6 +29,8 @@ from hepix_vm.catalogue import subscription as subscription_
 from hepix_vm import errors
 from hepix_vm import imagelist
 from hepix_vm import trust
+from hepix_vm.trust import names
+from hepix_vm.trust import replay
 
 #: Codes of a stored list's verification that decisions judge themselves,
 #: at decision time and by the list's own dates.
@@ -76,7 +78,7 @@ def _mode(text: str) -> Literal['require', 'if-present', 'off']:
 def _name(subscription: subscription_.Subscription, option: str) -> trust.Name:
     text = getattr(subscription, option)
     try:
-        return trust.parse_name(text)
+        return names.parse(text)
     except ValueError as exc:
         raise errors.Misconfigured(
             f'group [subscription:{subscription.name}] option {option}: {exc}'
@@ -98,11 +100,11 @@ def judge(
     """
     when = _moment(now)
     endorsed = trust.verify(message, anchors, policy(subscription), when)
-    trust.check_replay(_seen(state), endorsed, when)
+    replay.check(_seen(state), endorsed, when)
     return endorsed
 
 
-def _seen(state: store.SubscriptionState | None) -> trust.Seen | None:
+def _seen(state: store.SubscriptionState | None) -> replay.Seen | None:
     if (
         state is None
         or state.list_identifier is None
@@ -111,8 +113,8 @@ def _seen(state: store.SubscriptionState | None) -> trust.Seen | None:
         or state.payload_sha256 is None
     ):
         return None
-    return trust.Seen(
-        list_identifier=state.list_identifier,
+    return replay.Seen(
+        identifier=state.list_identifier,
         version=state.list_version,
         created=_moment(state.created),
         payload_sha256=state.payload_sha256,
@@ -256,8 +258,8 @@ def remember_message(
             signers=json.dumps(
                 [
                     {
-                        'subject': signer.subject,
-                        'issuer': signer.issuer,
+                        'subject': signer.subject.rfc4514(),
+                        'issuer': signer.issuer.rfc4514(),
                         'sha256': signer.sha256,
                     }
                     for signer in (endorsed.signers if endorsed else ())

@@ -220,7 +220,7 @@ class _Anchors:
     def of(self, directory: str) -> trust.TrustAnchors:
         if directory not in self._loaded:
             try:
-                self._loaded[directory] = trust.load_anchors(Path(directory))
+                self._loaded[directory] = trust.load(Path(directory))
             except errors.HepixError as exc:
                 self._loaded[directory] = exc
         loaded = self._loaded[directory]

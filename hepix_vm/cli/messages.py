@@ -16,6 +16,7 @@ from hepix_vm import errors
 from hepix_vm.operations import catalogue
 from hepix_vm.operations import messages
 from hepix_vm import trust
+from hepix_vm.trust import names
 
 MODES = ('require', 'if-present', 'off')
 
@@ -31,7 +32,7 @@ def _pin(text: str) -> str:
 
 def _name(text: str) -> trust.Name:
     try:
-        return trust.parse_name(text)
+        return names.parse(text)
     except ValueError as exc:
         raise argparse.ArgumentTypeError(str(exc)) from exc
 
@@ -106,8 +107,8 @@ def _shown(verdict: messages.Verdict) -> tuple[tuple[str, ...], Any]:
         None
         if signer is None
         else {
-            'subject': signer.subject,
-            'issuer': signer.issuer,
+            'subject': signer.subject.rfc4514(),
+            'issuer': signer.issuer.rfc4514(),
             'sha256': signer.sha256,
         }
     )
@@ -145,7 +146,7 @@ class MessageVerify(base.ShowOne):
         """Verify and show the verdict."""
         verdict = messages.verify_message(
             messages.read_file(parsed_args.file),
-            trust.load_anchors(parsed_args.trust_anchors),
+            trust.load(parsed_args.trust_anchors),
             _policy(parsed_args),
             _at(parsed_args),
         )
@@ -193,7 +194,7 @@ class ListVerify(base.ShowOne):
             endorser = trust.Endorser(subject=subject, issuer=issuer)
         verdict = messages.verify_list(
             messages.read_file(parsed_args.file),
-            trust.load_anchors(parsed_args.trust_anchors),
+            trust.load(parsed_args.trust_anchors),
             _policy(parsed_args, endorser),
             _at(parsed_args),
         )

@@ -11,6 +11,8 @@ from pathlib import Path
 from hepix_vm import errors
 from hepix_vm import imagelist
 from hepix_vm import trust
+from hepix_vm.trust import cms
+from hepix_vm.trust import mime
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -71,11 +73,12 @@ def _accepted(payload: bytes, signers: tuple[trust.Signer, ...]) -> Verdict:
 
 
 def _refused(exc: errors.Refused) -> Verdict:
+    signer = exc.values.get('signer')
     return Verdict(
         accepted=False,
         code=str(exc.code),
         detail=exc.detail,
-        signer=trust.signer_of(exc),
+        signer=signer if isinstance(signer, trust.Signer) else None,
         payload=None,
         payload_sha256=None,
     )
@@ -105,4 +108,11 @@ def show(content: bytes) -> imagelist.ImageList:
 
     :raises errors.NotBelieved: when there is none
     """
-    return imagelist.parse(trust.unverified_payload(content))
+    if content.lstrip()[:1] in (b'{', b'['):
+        return imagelist.parse(content)
+    policy = trust.Policy(allow_sha1_dangerous=True)
+    envelope = mime.open_envelope(content, policy.limits)
+    payload = envelope.part
+    if payload is None:
+        payload = cms.parse(envelope.signature, policy).content
+    return imagelist.parse(mime.inner_payload(payload or b'', policy.limits))

@@ -69,7 +69,7 @@ def _usable(
     if isinstance(item, errors.Misconfigured):
         raise item
     accept.policy(item)
-    trust.load_anchors(Path(item.trust_anchors))
+    trust.load(Path(item.trust_anchors))
 
 
 def glance_plugins(directory: Path) -> Finding:

@@ -11,7 +11,7 @@ revision = '0001'
 down_revision = None
 
 
-def upgrade():
+def upgrade() -> None:
     op.create_table(
         'approval',
         sa.Column(
