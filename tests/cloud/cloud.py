@@ -3,6 +3,7 @@
 
 from collections.abc import Iterable
 from collections.abc import Mapping
+import dataclasses
 import pathlib
 import subprocess
 
@@ -10,6 +11,7 @@ from glanceclient.v2 import client as glance_client
 from keystoneauth1 import session as sessions
 from novaclient import client as nova_client
 
+from tests.cloud import errors
 from tests.cloud import files
 from tests.cloud import identity
 from tests.cloud import layout as layouts
@@ -140,17 +142,33 @@ class Cloud:
         :param names: such as ``glance``, ``nova-scheduler``
         :raises errors.CloudError: when one does not come back
         """
-        by_name = {step.name: step for step in self._services()}
+        again = [self._as_started(name) for name in names]
         for name in names:
             self._supervisor.end(name)
-        steps.run(
-            self._supervisor, [by_name[name] for name in names], lambda _: None
+        steps.run(self._supervisor, again, lambda _: None)
+
+    def _as_started(self, name: str) -> steps.Service:
+        known = self._supervisor.state.started.get(name)
+        if known is None:
+            raise errors.CloudError(
+                f'{name} is not among the processes of this cloud: '
+                f'{", ".join(self._supervisor.state.started)}'
+            )
+        steps_by_name = {step.name: step for step in self._services()}
+        step = steps_by_name[name]
+        if not isinstance(step, steps.Service):
+            raise TypeError(f'{name} is not a service')
+        return dataclasses.replace(
+            step, argv=known.argv, environment=known.environment
         )
 
     def stop(self, name: str) -> None:
-        """End one service, as a failure would, and keep it away."""
+        """End one service, as a failure would; :meth:`restart` brings it back.
+
+        :raises errors.CloudError: when there is no such service
+        """
+        self._as_started(name)
         self._supervisor.end(name)
-        self._supervisor.forget(name)
 
     def is_running(self, name: str) -> bool:
         """Say whether the process of a service is alive."""
@@ -158,8 +176,7 @@ class Cloud:
 
     def _services(self) -> list[steps.Step]:
         return [
-            services.mariadb(self.site),
-            *services.messaging(self.site),
+            *services.foundation(self.site),
             *services.apis(self.site),
             *services.nova(self.site),
         ]

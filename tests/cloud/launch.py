@@ -12,7 +12,6 @@ import shutil
 import sys
 import tempfile
 import time
-from typing import Any
 
 from keystoneauth1 import adapter
 from keystoneauth1 import exceptions as keystone_exceptions
@@ -24,6 +23,7 @@ from tests.cloud import environment
 from tests.cloud import errors
 from tests.cloud import files
 from tests.cloud import identity
+from tests.cloud import interrupts
 from tests.cloud import layout as layouts
 from tests.cloud import options as opts
 from tests.cloud import package
@@ -79,35 +79,31 @@ def _add_flavor(cloud: clouds.Cloud) -> None:
     cloud.nova().flavors.create(clouds.FLAVOR, ram=64, vcpus=1, disk=1)
 
 
-def _steps(
-    cloud: clouds.Cloud, checkout: pathlib.Path | None, report: Report
-) -> list[steps.Step]:
+def _steps(cloud: clouds.Cloud, report: Report) -> list[steps.Step]:
     site = cloud.site
-    found: list[steps.Step] = [
-        *services.messaging(site),
-        services.mariadb(site),
-    ]
-    if checkout is not None:
-        found.append(package.step(site, checkout, report))
+    options = site.options
+    found = services.foundation(site)
+    if options.checkout is not None:
+        found.append(package.step(site, options.checkout, report))
+    if options.prepare is not None:
+        prepare = functools.partial(options.prepare, cloud)
+        found.append(steps.Call('prepare', prepare, ('mariadb', 'package')))
     found += services.apis(site)
-    found.append(
-        steps.Call(
-            'identity', lambda: identity.Identity(site).fill(), ('keystone',)
-        )
-    )
-    if 'nova' in site.options.parts:
+    if 'keystone' in options.parts:
+        fill = identity.Identity(site).fill
+        found.append(steps.Call('identity', fill, ('keystone',)))
+    if 'nova' in options.parts:
         found += services.nova(site)
         found.append(
             steps.Check(
                 'compute',
                 functools.partial(_compute_ready, cloud.session()),
-                ('nova-compute', 'nova-api', 'nova-scheduler'),
-                log_of='nova-compute',
+                ('nova-compute', 'nova-api', 'nova-scheduler', 'identity'),
+                log_of='nova-scheduler',
             )
         )
-        found.append(
-            steps.Call('flavor', lambda: _add_flavor(cloud), ('compute',))
-        )
+        flavor = functools.partial(_add_flavor, cloud)
+        found.append(steps.Call('flavor', flavor, ('compute',)))
     return found
 
 
@@ -128,7 +124,7 @@ def _clean(layout: layouts.Layout) -> None:
 
 def _prepare(
     options: opts.CloudOptions, work: pathlib.Path, report: Report
-) -> tuple[clouds.Cloud, ports.Block]:
+) -> tuple[sites.Site, supervisors.Supervisor, ports.Block]:
     release = releases.RELEASES[options.release]
     layout = layouts.Layout(work)
     _clean(layout)
@@ -160,7 +156,7 @@ def _prepare(
     files.make_folders(site)
     files.write_keys(site)
     files.write(site)
-    return clouds.Cloud(site, supervisors.Supervisor(layout, state)), block
+    return site, supervisors.Supervisor(layout, state), block
 
 
 def start(
@@ -170,11 +166,11 @@ def start(
 
     :raises errors.CloudError: when it cannot be; nothing is left running
     """
-    cloud, block = _prepare(options, work, report)
-    supervisor = cloud._supervisor
+    site, supervisor, block = _prepare(options, work, report)
+    cloud = clouds.Cloud(site, supervisor)
     try:
         supervisor.watch()
-        steps.run(supervisor, _steps(cloud, options.checkout, report), report)
+        steps.run(supervisor, _steps(cloud, report), report)
         supervisor.state.ready = True
         states.save(work, supervisor.state)
     except BaseException:
@@ -186,26 +182,39 @@ def start(
 
 
 @contextlib.contextmanager
+def work_directory(report: Report | None = None) -> Iterator[pathlib.Path]:
+    """Have a temporary work directory; after an error it is kept, and said."""
+    work = pathlib.Path(tempfile.mkdtemp(prefix='hepix-vm-cloud-'))
+    try:
+        yield work
+    except Exception:
+        (report or reporter())(f'logs and configuration are kept in {work}')
+        raise
+    except BaseException:
+        shutil.rmtree(work)
+        raise
+    shutil.rmtree(work)
+
+
+@contextlib.contextmanager
 def running(
     options: opts.CloudOptions,
-    work: pathlib.Path | None = None,
+    work: pathlib.Path,
     report: Report | None = None,
 ) -> Iterator[clouds.Cloud]:
     """Have a cloud for a while; it is ended on every way out.
 
-    :param work: its directory, which stays; by default a temporary one that
-        is removed, unless the cloud could not be started
+    SIGTERM and SIGHUP become :exc:`KeyboardInterrupt` meanwhile, so that they
+    are such ways. After SIGKILL the watch ends the cloud.
+
+    :raises errors.CloudError: when it cannot be started
     """
-    temporary = work is None
-    if work is None:
-        work = pathlib.Path(tempfile.mkdtemp(prefix='hepix-vm-cloud-'))
-    cloud = start(options, work, report or reporter())
-    try:
-        yield cloud
-    finally:
-        cloud.end()
-    if temporary:
-        shutil.rmtree(work)
+    with interrupts.terminable():
+        cloud = start(options, work, report or reporter())
+        try:
+            yield cloud
+        finally:
+            cloud.end()
 
 
 def attach(work: pathlib.Path) -> clouds.Cloud:
@@ -226,19 +235,3 @@ def attach(work: pathlib.Path) -> clouds.Cloud:
         options=opts.CloudOptions(release=state.release),
     )
     return clouds.Cloud(site, supervisors.Supervisor(site.layout, state))
-
-
-def status(work: pathlib.Path) -> list[dict[str, Any]]:
-    """Return name, pid, port, running and log of each process."""
-    state = states.load(work)
-    return [
-        {
-            'name': one.name,
-            'pid': one.leader.pid,
-            'port': one.port,
-            'running': processes.is_running(one.leader)
-            and state.boot == processes.boot(),
-            'log': one.log,
-        }
-        for one in state.started.values()
-    ]

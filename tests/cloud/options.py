@@ -1,12 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a cloud shall be like; the defaults make a stock cloud."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
 import pathlib
 
+import typing
+
 from tests.cloud import releases
+
+if typing.TYPE_CHECKING:
+    from tests.cloud import cloud
 
 Value = str | int | bool | Sequence[str] | None
 """An option's value: a sequence is an option given several times, None takes
@@ -14,8 +22,9 @@ the option away."""
 Sections = Mapping[str, Mapping[str, Value]]
 """The content of a configuration file: section, option, value."""
 
-KEYSTONE = frozenset({'keystone'})
-ALL = frozenset({'keystone', 'glance', 'placement', 'nova'})
+FOUNDATION = frozenset({'mariadb', 'rabbitmq'})
+IDENTITY = FOUNDATION | {'keystone'}
+ALL = IDENTITY | {'glance', 'placement', 'nova'}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -25,7 +34,7 @@ class CloudOptions:
     release: str = releases.DEFAULT
     """Name of a release in :data:`tests.cloud.releases.RELEASES`."""
     parts: frozenset[str] = ALL
-    """Which of keystone, glance, placement and nova; keystone always."""
+    """Which of the names in :data:`ALL`."""
     checkout: pathlib.Path | None = None
     """Source of a package that the services shall find, installed without its
     dependencies for this cloud alone."""
@@ -44,3 +53,7 @@ class CloudOptions:
     ``nova``."""
     environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """More environment variables of all services and console scripts."""
+    prepare: Callable[[cloud.Cloud], None] | None = None
+    """Called once MariaDB accepts and the checkout's package is installed,
+    before any service that could load it starts: the place to write files
+    into the work directory, to make databases and to migrate them."""

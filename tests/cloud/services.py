@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """How each service of a cloud is started and when it is ready."""
 
+from __future__ import annotations
+
 from collections.abc import Iterable
 import contextlib
 import os
@@ -69,23 +71,32 @@ def _mariadb_accepts(site: sites.Site) -> bool:
     if not site.layout.socket.exists():
         return False
     try:
-        connection = pymysql.connect(
-            unix_socket=str(site.layout.socket),
-            user='root',
-            connect_timeout=30,
-        )
+        _connect(site).close()
     except pymysql.err.OperationalError:
         return False
-    connection.close()
     return True
 
 
-def create_databases(site: sites.Site, names: Iterable[str]) -> None:
-    """Create databases in the cloud's MariaDB, unless they exist."""
-    connection = pymysql.connect(
-        unix_socket=str(site.layout.socket), user='root', autocommit=True
+def _connect(
+    site: sites.Site,
+) -> pymysql.connections.Connection[pymysql.cursors.Cursor]:
+    return pymysql.connect(
+        unix_socket=str(site.layout.socket),
+        user='root',
+        connect_timeout=30,
+        autocommit=True,
     )
-    with contextlib.closing(connection), connection.cursor() as cursor:
+
+
+def create_databases(site: sites.Site, names: Iterable[str]) -> None:
+    """Create databases in the cloud's MariaDB, unless they exist.
+
+    :raises ValueError: on a name that is not a plain word
+    """
+    with (
+        contextlib.closing(_connect(site)) as connection,
+        connection.cursor() as cursor,
+    ):
         for name in names:
             if not name.isidentifier():
                 raise ValueError(f'not the name of a database: {name!r}')
@@ -117,6 +128,16 @@ def mariadb(site: sites.Site, needs: tuple[str, ...] = ()) -> steps.Service:
         lambda: _mariadb_accepts(site),
         needs,
     )
+
+
+def foundation(site: sites.Site) -> list[steps.Step]:
+    """Return what other services need: messages and databases."""
+    found: list[steps.Step] = []
+    if 'rabbitmq' in site.options.parts:
+        found += messaging(site)
+    if 'mariadb' in site.options.parts:
+        found.append(mariadb(site))
+    return found
 
 
 def _rabbitmq_program() -> str:
@@ -226,25 +247,54 @@ def _wsgi(
     )
 
 
+class Reported:
+    """Says whether a process of nova has reported itself since the first call.
+
+    Nova writes a report a few seconds after a process has begun to take
+    messages (``services.report_count`` in its database).
+    """
+
+    def __init__(self, site: sites.Site, binary: str) -> None:
+        self._site = site
+        self._binary = binary
+        self._before: int | None = None
+
+    def __call__(self) -> bool:
+        """Return true once the count of reports has grown."""
+        count = self._count()
+        if self._before is None:
+            self._before = count
+        return count > self._before
+
+    def _count(self) -> int:
+        query = (
+            'SELECT SUM(report_count) FROM nova.services WHERE `binary` = %s'
+        )
+        with (
+            contextlib.closing(_connect(self._site)) as connection,
+            connection.cursor() as cursor,
+        ):
+            cursor.execute(query, (self._binary,))
+            row = cursor.fetchone()
+        return int(row[0] or 0) if row else 0
+
+
 def _nova(
     site: sites.Site, name: str, needs: tuple[str, ...]
 ) -> steps.Service:
+    configuration = str(site.etc('nova') / 'nova.conf')
     return steps.Service(
         name,
-        (
-            site.program(name),
-            '--config-file',
-            str(site.etc('nova') / 'nova.conf'),
-        ),
-        lambda: True,
-        needs,
+        (site.program(name), '--config-file', configuration),
+        Reported(site, name),
+        ('rabbitmq', 'mariadb', 'package', 'prepare', *needs),
         dict(site.options.environment),
     )
 
 
 def apis(site: sites.Site) -> list[steps.Step]:
     """Return the services that answer HTTP, as uWSGI processes."""
-    base = ('mariadb', 'package')
+    base = ('mariadb', 'package', 'prepare')
 
     def wsgi(
         name: str, part: str, module: str, threads: int, *needs: str
@@ -259,9 +309,9 @@ def apis(site: sites.Site) -> list[steps.Step]:
             threads,
         )
 
-    found: list[steps.Step] = [
-        wsgi('keystone', 'keystone', 'keystone.wsgi.api', 4)
-    ]
+    found: list[steps.Step] = []
+    if 'keystone' in site.options.parts:
+        found.append(wsgi('keystone', 'keystone', 'keystone.wsgi.api', 4))
     if 'glance' in site.options.parts:
         found.append(wsgi('glance', 'glance', 'glance.wsgi.api', 8))
     if 'placement' in site.options.parts:
@@ -290,11 +340,7 @@ def nova(site: sites.Site) -> list[steps.Step]:
             lambda: ports.answers(site.ports['network']),
             port=site.ports['network'],
         ),
-        _nova(site, 'nova-conductor', ('rabbitmq', 'mariadb', 'package')),
-        _nova(site, 'nova-scheduler', ('rabbitmq', 'mariadb', 'package')),
-        _nova(
-            site,
-            'nova-compute',
-            ('rabbitmq', 'network', 'placement', 'identity', 'nova-conductor'),
-        ),
+        _nova(site, 'nova-conductor', ()),
+        _nova(site, 'nova-scheduler', ()),
+        _nova(site, 'nova-compute', ('network', 'placement', 'identity')),
     ]

@@ -81,6 +81,7 @@ class _Run:
         self._steps = {step.name: step for step in steps}
         self._report = report
         self._began: dict[str, float] = {}
+        self._services: list[str] = []
         # A cloud of fewer parts does without what these would need.
         self._order = graphlib.TopologicalSorter(
             {
@@ -96,7 +97,7 @@ class _Run:
                 self._begin(self._steps[name])
             for name in list(self._began):
                 self._look(self._steps[name])
-            self._others_live()
+            self._services_live()
             time.sleep(INTERVAL)
 
     def _begin(self, step: Step) -> None:
@@ -108,6 +109,7 @@ class _Run:
                 self._supervisor.spawn(
                     step.name, step.argv, step.environment, step.port
                 )
+                self._services.append(step.name)
             case Check():
                 pass
             case Call():
@@ -147,11 +149,8 @@ class _Run:
         self._supervisor.forget(step.name)
         return True
 
-    def _others_live(self) -> None:
-        for name in self._supervisor.state.started:
-            step = self._steps.get(name)
-            if isinstance(step, Command):
-                continue
+    def _services_live(self) -> None:
+        for name in self._services:
             status = self._supervisor.exit_status(name)
             if status is not None:
                 log = self._supervisor.layout.log_of(name)
