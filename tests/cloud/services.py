@@ -340,7 +340,8 @@ def nova(site: sites.Site) -> list[steps.Step]:
             lambda: ports.answers(site.ports['network']),
             port=site.ports['network'],
         ),
-        _nova(site, 'nova-conductor', ()),
-        _nova(site, 'nova-scheduler', ()),
+        # These log in to placement at their start, and a refusal ends them.
+        _nova(site, 'nova-conductor', ('identity',)),
+        _nova(site, 'nova-scheduler', ('identity',)),
         _nova(site, 'nova-compute', ('network', 'placement', 'identity')),
     ]
