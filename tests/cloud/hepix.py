@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The parts of hepix_vm in a cloud, configured as the README says."""
 
+from collections.abc import Mapping
 import contextlib
 import pathlib
 
@@ -15,9 +16,16 @@ CHECKOUT = supervisor.ROOT
 DATABASE = 'hepix_vm'
 IMPORT_PLUGINS = ('hepix_verify', 'hepix_record')
 FILTER = 'hepix_vm.nova.filter.HepixApprovedImageFilter'
-GLANCE_POLICY = {
-    'upload_image': 'rule:context_is_admin or service_roles:service'
-}
+CONTEXT_APP = 'hepix_vm.context.wsgi:app_factory'
+
+PROLOG = """#!/bin/sh
+# Runs before the network is configured.
+echo "site prolog: $1"
+"""
+EPILOG = """#!/bin/sh
+# Runs at the very end of start-up, after the user's own scripts.
+echo "site epilog: $1"
+"""
 
 
 def config_file(work: pathlib.Path) -> pathlib.Path:
@@ -25,25 +33,65 @@ def config_file(work: pathlib.Path) -> pathlib.Path:
     return work / 'etc' / 'hepix_vm' / 'hepix_vm.conf'
 
 
-def sections(connection: str) -> opts.Sections:
+def context_directory(work: pathlib.Path) -> pathlib.Path:
+    """Return the site's context directory of a cloud."""
+    return work / 'etc' / 'hepix_vm' / 'context'
+
+
+def shipped_policy() -> Mapping[str, str]:
+    """Return the policy for Glance that the package ships."""
+    rules = {}
+    text = (CHECKOUT / 'etc' / 'hepix_vm' / 'glance-policy.yaml').read_text()
+    for line in text.splitlines():
+        if line.startswith('"'):
+            name, _, rule = line.partition(':')
+            rules[name.strip('"')] = rule.strip().strip('"')
+    return rules
+
+
+def sections(
+    connection: str, work: pathlib.Path, account: Mapping[str, str]
+) -> opts.Sections:
     """Return the content of hepix_vm.conf; changes act at once."""
     return {
         'catalogue': {
             'connection': connection,
             'refresh_interval': '0.2',
             'negative_ttl': '0',
-        }
+        },
+        'context': {
+            'directory': str(context_directory(work)),
+            'refresh_interval': '0.2',
+        },
+        'fetch': {'spool_directory': str(work / 'var' / 'hepix_vm' / 'spool')},
+        'openstack': {
+            'auth_type': 'password',
+            'interface': 'public',
+            'region_name': account['OS_REGION_NAME'],
+            'auth_url': account['OS_AUTH_URL'],
+            'username': account['OS_USERNAME'],
+            'password': account['OS_PASSWORD'],
+            'project_name': account['OS_PROJECT_NAME'],
+            'user_domain_id': account['OS_USER_DOMAIN_ID'],
+            'project_domain_id': account['OS_PROJECT_DOMAIN_ID'],
+        },
     }
 
 
 def prepare(cloud: clouds.Cloud) -> None:
-    """Make the catalogue's database and write hepix_vm.conf."""
+    """Make the catalogue's database, hepix_vm.conf and the site context."""
+    work = cloud.layout.work
     connection = cloud.add_database(DATABASE)
     with contextlib.closing(database.Database(connection)) as store:
         migrations.upgrade(store)
-    path = config_file(cloud.layout.work)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(configuration.render(sections(connection)))
+    context = context_directory(work)
+    context.mkdir(parents=True, exist_ok=True)
+    (context / 'prolog.sh').write_text(PROLOG)
+    (context / 'epilog.sh').write_text(EPILOG)
+    path = config_file(work)
+    path.write_text(
+        configuration.render(sections(connection, work, cloud.environment()))
+    )
     path.chmod(0o640)
 
 
@@ -57,8 +105,8 @@ def hepix_cloud_options(work: pathlib.Path) -> opts.CloudOptions:
         checkout=CHECKOUT,
         import_plugins=IMPORT_PLUGINS,
         scheduler_filters=(FILTER,),
-        context_app=None,
-        glance_policy=GLANCE_POLICY,
+        context_app=CONTEXT_APP,
+        glance_policy=shipped_policy(),
         extra={'glance-api': inside, 'nova': inside},
         environment={},
         prepare=prepare,
