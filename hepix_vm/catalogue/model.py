@@ -465,7 +465,9 @@ def _best(
                 endorsement,
                 subscribed,
             )
-    return best or refused(Reason.NOT_ENDORSED, subject)
+    if best is None:
+        return refused(Reason.NOT_ENDORSED, subject)
+    return best
 
 
 _ORDER = (
