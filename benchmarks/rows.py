@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One line of the results, and the table of targets."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Target:
+    """What a figure is to reach.
+
+    :param most: upper bound, in the row's unit or as a ratio
+    :param of: ``figure``, or ``ratio`` to the peer in the same run
+    """
+
+    most: float
+    of: Literal['figure', 'ratio'] = 'figure'
+
+
+#: The one place where targets stand, by the name of the row.
+TARGETS: dict[str, Target] = {
+    'verify a list of 35 kB': Target(8),
+    'verify a list of 10 000 images': Target(1500),
+    'load 88 anchors and their CRLs': Target(400),
+    'hash 1 GiB (SHA-512)': Target(1.1, 'ratio'),
+    'hash 1 GiB (SHA-512), processor': Target(1.1, 'ratio'),
+    'decide on an image among 100 000': Target(20),
+    'decide on an image among 100 000, p99': Target(200),
+    'filter a request, 100 000 images': Target(20),
+    'filter a request, 100 000 images, p99': Target(200),
+}
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Row:
+    """One measured figure.
+
+    :param name: what was measured; the key of its target
+    :param figure: cost in ``unit``
+    :param peer: what stands beside it, or why nothing does
+    :param peer_figure: its cost in the same unit; None without a peer
+    """
+
+    name: str
+    figure: float
+    unit: str
+    peer: str
+    peer_figure: float | None = None
+
+    @property
+    def ratio(self) -> float | None:
+        """Figure divided by the peer's; below 1 is better than the peer."""
+        if not self.peer_figure:
+            return None
+        return self.figure / self.peer_figure
+
+    @property
+    def target(self) -> str | None:
+        """The target in words; None where none is set."""
+        target = TARGETS.get(self.name)
+        if target is None:
+            return None
+        if target.of == 'ratio':
+            return f'ratio <= {target.most:g}'
+        return f'<= {target.most:g} {self.unit}'
+
+    @property
+    def met(self) -> bool | None:
+        """Whether the target is met; None if it cannot be told."""
+        target = TARGETS.get(self.name)
+        reached = self.figure
+        if target is not None and target.of == 'ratio':
+            if self.ratio is None:
+                return None
+            reached = self.ratio
+        return None if target is None else reached <= target.most
+
+    def as_json(self) -> dict[str, object]:
+        """The row as the JSON file holds it."""
+        return {
+            'name': self.name,
+            'figure': self.figure,
+            'unit': self.unit,
+            'peer': self.peer,
+            'peer_figure': self.peer_figure,
+            'ratio': self.ratio,
+            'target': self.target,
+            'met': self.met,
+        }

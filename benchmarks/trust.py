@@ -1,0 +1,208 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What it costs to believe a list, and to hash an image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import datetime
+import hashlib
+import os
+import pathlib
+import tempfile
+import uuid
+
+from benchmarks import measuring
+from benchmarks import pki
+from benchmarks import rows
+from hepix_vm import hashing
+from hepix_vm import imagelist
+from hepix_vm import trust
+
+_MILLISECONDS = 1e3
+_GIB = 2**30
+#: Images that make the signed list 35 kB.
+_IMAGES = 35
+
+
+def measure(
+    anchors: int = pki.ANCHORS,
+    images: int = 10_000,
+    size: int = _GIB,
+    rounds: int = 40,
+) -> Iterator[rows.Row]:
+    """All rows of the group.
+
+    :param anchors: authorities of the trust anchor directory
+    :param images: of the large list
+    :param size: bytes of the image that is hashed, whole MiB
+    :param rounds: of the quick measurements; slow ones take fewer
+    """
+    now = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
+    with tempfile.TemporaryDirectory(prefix='hepix-vm-bench-') as name:
+        folder = pathlib.Path(name)
+        directory = folder / 'anchors'
+        directory.mkdir()
+        endorser = pki.make(directory, now, anchors)
+        yield from _verify(folder, endorser, now, rounds)
+        yield _verify_large(endorser, now, images, max(1, rounds // 8))
+        yield _load(endorser, max(1, rounds // 4))
+        yield from _hash(folder / 'image', size, max(1, rounds // 8))
+
+
+def _verify(
+    folder: pathlib.Path,
+    endorser: pki.Endorser,
+    now: datetime.datetime,
+    rounds: int,
+) -> Iterator[rows.Row]:
+    """Anchors and CRLs are loaded beforehand, as a running sync has them.
+
+    The peer is a process that reads of the directory what it needs.
+    """
+    anchors = trust.load(endorser.folder)
+    message = _signed(endorser, now, _IMAGES)
+    path = folder / 'list.smime'
+    path.write_bytes(message)
+    peer = measuring.program(
+        'openssl',
+        'cms',
+        '-verify',
+        '-in',
+        str(path),
+        '-CApath',
+        str(endorser.folder),
+        '-crl_check_all',
+        '-purpose',
+        'any',
+        '-out',
+        os.devnull,
+    )
+    yield from _beside(
+        'verify a list of 35 kB',
+        lambda: trust.verify(message, anchors, trust.Policy(), now),
+        'openssl cms -verify (a process)',
+        peer,
+        rounds,
+    )
+
+
+def _verify_large(
+    endorser: pki.Endorser, now: datetime.datetime, images: int, rounds: int
+) -> rows.Row:
+    anchors = trust.load(endorser.folder)
+    message = _signed(endorser, now, images)
+    times = measuring.alone(
+        lambda: trust.verify(message, anchors, trust.Policy(), now), rounds
+    )
+    return rows.Row(
+        'verify a list of 10 000 images',
+        times.median * _MILLISECONDS,
+        'ms',
+        f'none ({len(message) / 1e6:.1f} MB)',
+    )
+
+
+def _load(endorser: pki.Endorser, rounds: int) -> rows.Row:
+    times = measuring.alone(lambda: trust.load(endorser.folder), rounds)
+    return rows.Row(
+        'load 88 anchors and their CRLs',
+        times.median * _MILLISECONDS,
+        'ms',
+        'none',
+    )
+
+
+def _hash(path: pathlib.Path, size: int, rounds: int) -> Iterator[rows.Row]:
+    """A sparse file: both read pages that are in memory."""
+    with path.open('wb') as image:
+        image.truncate(size)
+    expected = hashlib.sha512()
+    for _ in range(0, size, 2**20):
+        expected.update(bytes(2**20))
+
+    def call() -> None:
+        with path.open('rb', buffering=0) as image:
+            hashes = hashing.hash_file(image, ['sha512'])
+        if hashes.digests['sha512'] != expected.hexdigest():
+            raise RuntimeError('the digest is wrong')
+
+    peer = measuring.program('openssl', 'dgst', '-sha512', str(path))
+    name = 'hash 1 GiB (SHA-512)'
+    yield from _beside(name, call, 'openssl dgst -sha512', peer, rounds)
+
+
+def _beside(
+    name: str,
+    call: measuring.Call,
+    label: str,
+    peer: measuring.Call | None,
+    rounds: int,
+) -> Iterator[rows.Row]:
+    """The time that a call and its peer take, then the processor's."""
+    if peer is None:
+        times, beside = measuring.alone(call, rounds), None
+        label = f'{label}: not installed'
+    else:
+        times, beside = measuring.in_turn(call, peer, rounds)
+    yield rows.Row(
+        name,
+        times.median * _MILLISECONDS,
+        'ms',
+        label,
+        beside.median * _MILLISECONDS if beside else None,
+    )
+    yield rows.Row(
+        f'{name}, processor',
+        times.processor_median * _MILLISECONDS,
+        'ms',
+        label,
+        beside.processor_median * _MILLISECONDS if beside else None,
+    )
+
+
+def _signed(
+    endorser: pki.Endorser, now: datetime.datetime, images: int
+) -> bytes:
+    """A list of that many images, signed."""
+    payload = imagelist.render(
+        imagelist.ImageList(
+            identifier=str(uuid.UUID(int=1)),
+            title='Benchmark',
+            description='As long as the lists of a large virtual organisation',
+            created=now - datetime.timedelta(hours=1),
+            expires=now + datetime.timedelta(days=28),
+            source='example.org',
+            version='1',
+            uri='https://images.example.org/list',
+            endorsers=(
+                imagelist.Endorser(
+                    'Benchmark',
+                    endorser.subject,
+                    endorser.issuer,
+                    'endorser@example.org',
+                ),
+            ),
+            images=tuple(_image(number) for number in range(images)),
+        )
+    )
+    return trust.sign(payload, endorser.certificate, endorser.key)
+
+
+def _image(number: int) -> imagelist.ImageEntry:
+    return imagelist.ImageEntry(
+        identifier=str(uuid.UUID(int=number + 2)),
+        title=f'Worker node number {number} for many purposes',
+        description='An image of an operating system with tools added. ' * 3,
+        uri=f'https://images.example.org/base/worker-{number}.qcow2',
+        size=2 * _GIB,
+        version=f'9.4.{number}-20250101',
+        sha512=hashlib.sha512(str(number).encode()).hexdigest(),
+        arch='x86_64',
+        os='Linux',
+        os_version='EL 9.4',
+        comments='as installed, with contextualisation',
+        hypervisors=('kvm', 'xen'),
+        format='qcow2',
+        core_minimum=1,
+        ram_minimum=512 * 2**20,
+    )

@@ -1,0 +1,240 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The benchmarks run, tell what they measured and never fail a target."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import importlib.util
+import json
+import pathlib
+import sys
+
+import pytest
+
+from benchmarks import __main__ as command
+from benchmarks import enforcement
+from benchmarks import measuring
+from benchmarks import report
+from benchmarks import rows
+from benchmarks import trust
+
+TARGETS = dict(rows.TARGETS)
+KEYS = [
+    'name',
+    'figure',
+    'unit',
+    'peer',
+    'peer_figure',
+    'ratio',
+    'target',
+    'met',
+]
+
+
+@pytest.fixture(autouse=True)
+def targets(monkeypatch: pytest.MonkeyPatch) -> dict[str, rows.Target]:
+    """Targets of the rows that tests make."""
+    known = {
+        'by figure': rows.Target(10),
+        'by ratio': rows.Target(1.5, 'ratio'),
+    }
+    monkeypatch.setattr(rows, 'TARGETS', known)
+    return known
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv('GROUP', raising=False)
+    monkeypatch.delenv('JSON', raising=False)
+
+
+def quick() -> Iterator[rows.Row]:
+    yield rows.Row('by figure', 11, 'ms', 'a peer', 5.5)
+    yield rows.Row('free', 1, 's', 'none')
+
+
+GROUPS = {'quick': quick, 'empty': None}
+
+
+@pytest.mark.parametrize(
+    ('row', 'ratio', 'target', 'met'),
+    [
+        (rows.Row('by figure', 10, 'ms', 'p', 5), 2, '<= 10 ms', True),
+        (rows.Row('by figure', 10.1, 'ms', 'p'), None, '<= 10 ms', False),
+        (rows.Row('by ratio', 3, 'ms', 'p', 2), 1.5, 'ratio <= 1.5', True),
+        (rows.Row('by ratio', 4, 'ms', 'p', 2), 2, 'ratio <= 1.5', False),
+        (rows.Row('by ratio', 3, 'ms', 'p'), None, 'ratio <= 1.5', None),
+        (rows.Row('free', 3, 'ms', 'p', 2), 1.5, None, None),
+    ],
+)
+def test_row_is_held_against_its_target(
+    row: rows.Row, ratio: float | None, target: str | None, met: bool | None
+) -> None:
+    assert (row.ratio, row.target, row.met) == (ratio, target, met)
+    assert list(row.as_json()) == KEYS
+
+
+def test_table_has_aligned_columns() -> None:
+    head, first, second = report.table(list(quick())).splitlines()
+    at = head.index('met')
+    assert first[at:] == 'NO'
+    assert second[at:] == '-'
+    assert first[head.index('peer') :].startswith('a peer')
+
+
+def test_results_are_written_as_a_list_of_objects(
+    tmp_path: pathlib.Path,
+) -> None:
+    path = tmp_path / 'figures.json'
+    assert command.main(['--json', str(path)], GROUPS) == 0
+    first, second = json.loads(path.read_text())
+    assert first == {
+        'name': 'by figure',
+        'figure': 11,
+        'unit': 'ms',
+        'peer': 'a peer',
+        'peer_figure': 5.5,
+        'ratio': 2,
+        'target': '<= 10 ms',
+        'met': False,
+    }
+    assert second['target'] is None
+
+
+def test_all_groups_are_the_default_and_empty_ones_say_so(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert command.main([], GROUPS) == 0
+    printed = capsys.readouterr().out
+    assert 'group empty: no benchmarks yet' in printed
+    assert 'by figure' in printed
+
+
+def test_group_without_rows_prints_no_table(
+    capsys: pytest.CaptureFixture[str], tmp_path: pathlib.Path
+) -> None:
+    path = tmp_path / 'figures.json'
+    arguments = ['--group', 'empty', '--json', str(path)]
+    assert command.main(arguments, GROUPS) == 0
+    assert capsys.readouterr().out == 'group empty: no benchmarks yet\n'
+    assert json.loads(path.read_text()) == []
+
+
+def test_environment_stands_in_for_options(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: pathlib.Path,
+) -> None:
+    monkeypatch.setenv('GROUP', 'empty')
+    monkeypatch.setenv('JSON', str(tmp_path / 'figures.json'))
+    assert command.main([], GROUPS) == 0
+    assert 'quick' not in capsys.readouterr().out
+    assert (tmp_path / 'figures.json').exists()
+
+
+def test_empty_environment_is_none(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv('GROUP', '')
+    monkeypatch.setenv('JSON', '')
+    assert command.main([], GROUPS) == 0
+    assert 'quick' in capsys.readouterr().out
+
+
+def test_unknown_group_is_wrong_use(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        command.main(['--group', 'x'], GROUPS)
+    assert caught.value.code == 2
+    monkeypatch.setenv('GROUP', 'x')
+    with pytest.raises(SystemExit) as caught:
+        command.main([], GROUPS)
+    assert caught.value.code == 2
+    assert 'GROUP=x: no such group' in capsys.readouterr().err
+
+
+def test_json_file_in_no_folder_is_told_before_measuring(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / 'none' / 'figures.json'
+    assert command.main(['--json', str(path)], GROUPS) == 2
+    printed = capsys.readouterr().out
+    assert 'no folder' in printed
+    assert 'measuring' not in printed
+
+
+def test_call_and_peer_take_turns() -> None:
+    called: list[str] = []
+    times, peer = measuring.in_turn(
+        lambda: called.append('a'), lambda: called.append('b'), 2, calls=2
+    )
+    assert ''.join(called) == 'ab' + 'aabb' * 2
+    assert len(times.seconds) == len(peer.seconds) == 4
+    assert len(times.processor) == 4
+
+
+@pytest.mark.parametrize(
+    ('count', 'p99'), [(1, 0), (100, 98), (101, 99), (1000, 989)]
+)
+def test_p99_is_a_value_that_was_seen(count: int, p99: float) -> None:
+    times = measuring.Times([float(n) for n in range(count)][::-1], [1.0])
+    assert times.p99 == p99
+    assert times.processor_median == 1
+
+
+def test_peer_that_is_not_installed_is_none() -> None:
+    assert measuring.program('no-such-program-anywhere') is None
+
+
+def test_peer_that_fails_is_no_peer() -> None:
+    script = 'import sys; sys.exit("it does not verify")'
+    call = measuring.program(sys.executable, '-c', script)
+    assert call is not None
+    with pytest.raises(RuntimeError, match='it does not verify'):
+        call()
+    well = measuring.program(sys.executable, '-c', '')
+    assert well is not None
+    well()
+
+
+@pytest.mark.timeout(600)
+def test_trust_group_measures_real_messages(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    results = list(trust.measure(anchors=3, images=5, size=2**21, rounds=1))
+    assert [row.name for row in results] == [
+        'verify a list of 35 kB',
+        'verify a list of 35 kB, processor',
+        'verify a list of 10 000 images',
+        'load 88 anchors and their CRLs',
+        'hash 1 GiB (SHA-512)',
+        'hash 1 GiB (SHA-512), processor',
+    ]
+    assert all(row.figure > 0 for row in results if 'proc' not in row.name)
+    monkeypatch.setattr(measuring, 'program', lambda *arguments: None)
+    first = next(trust.measure(anchors=3, images=5, size=2**21, rounds=1))
+    assert first.peer == 'openssl cms -verify (a process): not installed'
+    assert first.peer_figure is None
+
+
+@pytest.mark.timeout(600)
+def test_enforcement_group_decides_with_a_real_catalogue() -> None:
+    results = list(enforcement.measure(images=50, rounds=2))
+    names = [row.name for row in results]
+    assert names[:2] == [
+        'decide on an image among 100 000',
+        'decide on an image among 100 000, p99',
+    ]
+    nova = importlib.util.find_spec('nova') is not None
+    assert len(names) == (4 if nova else 2)
+
+
+def test_every_target_belongs_to_a_row() -> None:
+    source = ''.join(
+        pathlib.Path(str(module.__file__)).read_text()
+        for module in (trust, enforcement)
+    )
+    for name in TARGETS:
+        base = name.removesuffix(', p99').removesuffix(', processor')
+        assert f"'{base}'" in source
