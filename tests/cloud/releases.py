@@ -9,7 +9,8 @@ DEFAULT = '2026.2'
 
 # What a cloud of any release needs. uWSGI comes as pyuwsgi, the same server
 # as wheels, so that no compiler is needed. The lower half is what the package
-# under test requires, which shares the environment of the services.
+# under test requires, which shares the environment of the services, and what
+# builds it.
 PACKAGES = (
     'glance',
     'keystone',
@@ -19,13 +20,14 @@ PACKAGES = (
     'python-openstackclient',
     'python-memcached',
     'pyuwsgi',
-    'setuptools',
     'alembic',
     'cliff',
     'pbr',
     'pyopenssl',
     'python-glanceclient',
     'python-novaclient',
+    'setuptools',
+    'wheel',
 )
 
 
