@@ -24,10 +24,12 @@ from tests.cloud import state as states
 from tests.cloud import supervisor
 
 CLIENTS = (
+    'alembic',
     'cryptography',
     'glanceclient',
     'keystoneauth1',
     'novaclient',
+    'oslo_db',
     'pymysql',
 )
 
