@@ -1,0 +1,320 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The site context, asked of a real nova-metadata about a real server."""
+
+from collections.abc import Iterator
+import gzip
+import hashlib
+import hmac
+import http.client
+import io
+import json
+import pathlib
+import subprocess
+import urllib.parse
+import uuid
+
+from oslo_config import cfg
+import pytest
+
+from hepix_vm import conf as options
+from hepix_vm.conf import context as conf_context
+from hepix_vm.conf import inside
+from hepix_vm.context import bundle
+from tests.cloud import cloud as clouds
+from tests.cloud import waits
+
+#: Seconds; for what normally takes one or two on an idle machine.
+LIMIT = 300.0
+PATH = '/context/default.tgz'
+
+
+def _settings(cloud: clouds.Cloud) -> conf_context.ContextSettings:
+    """What the metadata service itself was told."""
+    host = cfg.ConfigOpts()
+    inside.register(host)
+    host(
+        [],
+        default_config_files=[str(cloud.layout.etc / 'nova' / 'nova.conf')],
+        default_config_dirs=[],
+    )
+    return conf_context.context_settings(
+        options.load((host.hepix_vm.config_file,), modules=('context',))
+    )
+
+
+@pytest.fixture(scope='module')
+def server(cloud: clouds.Cloud) -> Iterator[object]:
+    """A server that exists for the metadata service.
+
+    Nova judges no image for an administrator who names the host, so it
+    needs no endorsement; here it is only somebody who asks for the context.
+    """
+    glance, nova = cloud.glance(), cloud.nova()
+    image = glance.images.create(
+        name='context', disk_format='raw', container_format='bare'
+    )
+    glance.images.upload(image.id, io.BytesIO(bytes(1024 * 1024)))
+    [host] = [
+        service.host
+        for service in nova.services.list(binary='nova-compute')
+        if service.state == 'up'
+    ]
+    made = nova.servers.create(
+        'context',
+        image=image.id,
+        flavor=nova.flavors.find(name=clouds.FLAVOR),
+        nics='none',
+        availability_zone=f'nova:{host}',
+    )
+
+    def is_active() -> bool:
+        made.get()
+        assert made.status != 'ERROR', made.fault
+        return made.status == 'ACTIVE'
+
+    waits.until('the server', is_active, LIMIT, log=cloud.log('nova-compute'))
+    yield made
+    if any(one.id == made.id for one in nova.servers.list()):
+        made.delete()
+    glance.images.delete(image.id)
+
+
+def _signed(
+    cloud: clouds.Cloud, instance: str, project: str
+) -> list[tuple[str, str]]:
+    """The headers that neutron's metadata agent adds."""
+    return [
+        ('X-Forwarded-For', '10.0.0.5'),
+        ('X-Instance-ID', instance),
+        ('X-Tenant-ID', project),
+        (
+            'X-Instance-ID-Signature',
+            hmac.new(
+                cloud.metadata_secret.encode(),
+                instance.encode(),
+                hashlib.sha256,
+            ).hexdigest(),
+        ),
+    ]
+
+
+def _ask(
+    cloud: clouds.Cloud,
+    headers: list[tuple[str, str]],
+    path: str = PATH,
+    method: str = 'GET',
+) -> tuple[int, dict[str, str], bytes]:
+    """One request, its headers exactly as given, also when doubled."""
+    parts = urllib.parse.urlsplit(cloud.endpoints['nova-metadata'])
+    assert parts.hostname
+    connection = http.client.HTTPConnection(
+        parts.hostname, parts.port, timeout=LIMIT
+    )
+    try:
+        connection.putrequest(method, path)
+        for name, value in headers:
+            connection.putheader(name, value)
+        connection.endheaders()
+        answer = connection.getresponse()
+        body = answer.read()
+        return answer.status, dict(answer.getheaders()), body
+    finally:
+        connection.close()
+
+
+@pytest.fixture
+def headers(cloud: clouds.Cloud, server: object) -> list[tuple[str, str]]:
+    return _signed(cloud, server.id, server.tenant_id)
+
+
+def _refused(answer: tuple[int, dict[str, str], bytes]) -> int:
+    status, headers, body = answer
+    assert body == b''
+    assert headers['Content-Length'] == '0'
+    return status
+
+
+def test_a_signed_request_gets_the_site_s_bundle(cloud, headers, tmp_path):
+    status, found, body = _ask(cloud, headers)
+    assert status == 200
+    assert found['Content-Type'] == 'application/gzip'
+    assert found['Content-Length'] == str(len(body))
+    site = _settings(cloud).directory
+    made = bundle.build(site)
+    assert gzip.decompress(body) == made.tar
+
+    (tmp_path / 'default.tgz').write_bytes(body)
+    (tmp_path / 'guest').mkdir()
+    subprocess.run(
+        ['tar', '-zxf', '../default.tgz'],
+        cwd=tmp_path / 'guest',
+        check=True,
+        timeout=LIMIT,
+    )
+    for file in made.files:
+        unpacked = tmp_path / 'guest' / file.path
+        assert unpacked.read_bytes() == (site / file.path).read_bytes()
+        assert unpacked.stat().st_mode & 0o777 == file.mode
+    assert {'prolog.sh', 'epilog.sh'} <= {file.path for file in made.files}
+
+
+def test_head_is_answered_without_a_body(cloud, headers):
+    status, found, body = _ask(cloud, headers, method='HEAD')
+    assert (status, body) == (200, b'')
+    assert int(found['Content-Length']) > 0
+
+
+def test_a_wrong_signature_is_refused(cloud, headers):
+    guessed = hmac.new(b'guessed', headers[1][1].encode(), hashlib.sha256)
+    headers[3] = (headers[3][0], guessed.hexdigest())
+    assert _refused(_ask(cloud, headers)) == 403
+
+
+def test_a_signature_for_another_instance_is_refused(cloud, server):
+    other = _signed(cloud, str(uuid.uuid4()), server.tenant_id)
+    other[1] = ('X-Instance-ID', server.id)
+    assert _refused(_ask(cloud, other)) == 403
+
+
+def test_another_project_finds_nothing(cloud, server):
+    other = cloud.add_project('context-other')
+    assert _refused(_ask(cloud, _signed(cloud, server.id, other))) == 404
+
+
+def test_an_unknown_instance_finds_nothing(cloud, server):
+    unknown = _signed(cloud, str(uuid.uuid4()), server.tenant_id)
+    assert _refused(_ask(cloud, unknown)) == 404
+
+
+def test_no_headers_are_refused(cloud, server):
+    assert _refused(_ask(cloud, [])) == 403
+
+
+@pytest.mark.parametrize('missing', [1, 2, 3])
+def test_a_missing_header_is_refused(cloud, headers, missing):
+    del headers[missing]
+    assert _refused(_ask(cloud, headers)) == 403
+
+
+@pytest.mark.parametrize('which', [1, 2, 3])
+@pytest.mark.parametrize('first', [True, False])
+def test_a_doubled_header_never_changes_who_asks(cloud, headers, which, first):
+    """A server joins the two (refused) or keeps one (then it must fit)."""
+    name, value = headers[which]
+    forged = (name, value.translate(str.maketrans('0123456789', '1234567890')))
+    headers.insert(which if first else len(headers), forged)
+    assert _refused(_ask(cloud, headers)) in (403, 404)
+
+
+def test_the_same_header_twice_is_refused(cloud, headers):
+    status, _, body = _ask(cloud, [*headers, *headers])
+    assert (status, body) == (403, b'')
+
+
+def test_another_provider_s_headers_prove_nothing(cloud, server):
+    answer = _ask(
+        cloud,
+        [
+            ('X-Forwarded-For', '10.0.0.5'),
+            ('X-Metadata-Provider', str(uuid.uuid4())),
+        ],
+    )
+    assert _refused(answer) == 403
+
+
+@pytest.mark.parametrize(
+    'path',
+    [
+        '/context',
+        '/context/',
+        '/context/atlas.tgz',
+        '/context/..%2f..%2fetc%2fpasswd',
+        '/context/%2e%2e/default.tgz',
+        '/context/default.tgz/more',
+        '/context/default.tgz%00',
+        '/context/' + 'x' * 3000,
+    ],
+)
+def test_another_name_finds_nothing(cloud, headers, path):
+    assert _refused(_ask(cloud, headers, path)) == 404
+
+
+@pytest.mark.parametrize('method', ['POST', 'PUT', 'DELETE'])
+def test_nothing_can_be_written(cloud, headers, method):
+    assert _refused(_ask(cloud, headers, method=method)) == 403
+
+
+def test_nova_s_own_metadata_is_as_it_was(cloud, server, headers):
+    status, _, body = _ask(cloud, headers, '/openstack/latest/meta_data.json')
+    assert status == 200
+    assert json.loads(body)['uuid'] == server.id
+    assert _ask(cloud, headers, '/contextual')[0] == 404
+
+
+def _wait_for_tar(
+    cloud: clouds.Cloud, headers: list[tuple[str, str]], tar: bytes
+) -> None:
+    waits.until(
+        'the new bundle',
+        lambda: gzip.decompress(_ask(cloud, headers)[2]) == tar,
+        LIMIT,
+        log=cloud.log('nova-metadata'),
+    )
+
+
+def _log(cloud: clouds.Cloud) -> str:
+    return cloud.log('nova-metadata').read_text(errors='replace')
+
+
+def test_a_change_is_served_and_a_broken_one_is_not(cloud, headers):
+    """One file comes, then a symbolic link beside it, then both go."""
+    site = _settings(cloud).directory
+    before = bundle.build(site).tar
+    added, trap = site / 'added_by_a_test', site / 'trap'
+    try:
+        added.write_text('new\n')
+        good = bundle.build(site).tar
+        _wait_for_tar(cloud, headers, good)
+
+        trap.symlink_to(pathlib.Path('/etc/passwd'))
+        complaint = f'{trap}: is a symbolic link'
+        known = _log(cloud).count(complaint)
+
+        def is_noticed() -> bool:
+            assert gzip.decompress(_ask(cloud, headers)[2]) == good
+            return _log(cloud).count(complaint) > known
+
+        waits.until('the link to be noticed', is_noticed, LIMIT)
+        assert gzip.decompress(_ask(cloud, headers)[2]) == good
+    finally:
+        added.unlink(missing_ok=True)
+        trap.unlink(missing_ok=True)
+    _wait_for_tar(cloud, headers, before)
+
+
+def test_each_answer_is_a_line_in_the_log(cloud, server, headers):
+    _ask(cloud, headers)
+    wrong = [*headers[:3], ('X-Instance-ID-Signature', '0' * 64)]
+    _ask(cloud, wrong)
+    waits.until(
+        'both lines in the log',
+        lambda: (
+            f'context served: instance={server.id}' in _log(cloud)
+            and 'status=403 reason=signature-wrong' in _log(cloud)
+        ),
+        LIMIT,
+        log=cloud.log('nova-metadata'),
+    )
+    assert cloud.metadata_secret not in _log(cloud)
+
+
+def test_a_server_that_is_gone_finds_nothing(cloud, server, headers):
+    """Last of all; nova itself remembers a server for some seconds."""
+    server.delete()
+    waits.until(
+        'the metadata service to forget a deleted server',
+        lambda: _ask(cloud, headers)[0] != 200,
+        LIMIT,
+        log=cloud.log('nova-metadata'),
+    )
+    assert _refused(_ask(cloud, headers)) == 404
