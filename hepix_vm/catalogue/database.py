@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 import contextlib
+import re
 from typing import Any
 
 from oslo_db import exception as db_exc
@@ -22,6 +23,18 @@ from hepix_vm import errors
 #: What a database that is away, locked or without tables raises.
 FAILURES = (sa_exc.SQLAlchemyError, db_exc.DBError, OSError)
 
+# Statement, parameters and a link: of no use to an operator.
+_NOISE = re.compile(
+    r'\[SQL: .*|\(Background on this error at: \S+\)', re.DOTALL
+)
+_SERVERS = ('mysql', 'postgresql')
+
+
+def cause(exc: BaseException) -> str:
+    """What a database failed with, as a part of a sentence."""
+    text = ' '.join(_NOISE.sub('', str(exc)).split())[:500]
+    return text or type(exc).__name__
+
 
 def bounded_url(connection: str, timeout: float) -> str:
     """The connection URL with time-outs for server databases.
@@ -32,15 +45,18 @@ def bounded_url(connection: str, timeout: float) -> str:
     """
     try:
         url = sa.make_url(connection)
-    except sa_exc.ArgumentError as exc:
+    except (sa_exc.ArgumentError, ValueError) as exc:
         raise errors.Misconfigured(
             'option [catalogue] connection: expected a database URL such as '
             'sqlite:////var/lib/hepix_vm/catalogue.sqlite, found something '
             'else; edit hepix_vm.conf'
         ) from exc
+    if url.get_backend_name() == 'mariadb':
+        # One dialect for both: column types and events are bound to it.
+        url = url.set(drivername=url.drivername.replace('mariadb', 'mysql'))
     whole = str(max(1, round(timeout)))
     wanted: dict[str, str] = {}
-    if url.drivername == 'mysql+pymysql':
+    if url.get_backend_name() == 'mysql':
         wanted = dict.fromkeys(
             ('connect_timeout', 'read_timeout', 'write_timeout'), whole
         )
@@ -99,8 +115,17 @@ class Database:
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sa.Connection]:
-        """A connection for one consistent look."""
-        with self.engine().connect() as connection:
+        """A connection for one consistent look.
+
+        All its statements see the store as of the first one, whatever the
+        server's own default is; SQLite has no other way.
+        """
+        engine = self.engine()
+        if engine.dialect.name in _SERVERS:
+            engine = engine.execution_options(
+                isolation_level='REPEATABLE READ'
+            )
+        with engine.connect() as connection:
             yield connection
 
     @contextlib.contextmanager

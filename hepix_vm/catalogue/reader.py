@@ -252,7 +252,7 @@ class _Worker:
                     'the catalogue does not answer (%s: %s); decisions rest '
                     'on what is in memory for at most %s s',
                     type(exc).__name__,
-                    ' '.join(str(exc).split())[:300],
+                    database.cause(exc),
                     self._settings.reader_max_age,
                 )
             self._well = False

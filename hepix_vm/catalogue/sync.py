@@ -133,7 +133,7 @@ def run(
             withdrawals = settle.records(transaction, now)
     except database.FAILURES as exc:
         raise errors.LocalFault(
-            f'the catalogue cannot be written: {" ".join(str(exc).split())}; '
+            f'the catalogue cannot be written: {database.cause(exc)}; '
             'what was stored so far is complete; run the sync again'
         ) from exc
     for withdrawal in withdrawals:

@@ -65,6 +65,6 @@ def usable(site: Site) -> Iterator[database.Database]:
         yield site.catalogue
     except database.FAILURES as exc:
         raise errors.LocalFault(
-            f'the catalogue failed: {" ".join(str(exc).split())[:500]}; look '
+            f'the catalogue failed: {database.cause(exc)}; look '
             'at its database, then run the command again'
         ) from exc

@@ -9,7 +9,6 @@ from alembic import command
 from alembic import config
 from alembic.runtime import migration
 from alembic.script import ScriptDirectory
-from sqlalchemy import exc as sa_exc
 
 from hepix_vm.catalogue import database
 from hepix_vm import errors
@@ -50,8 +49,9 @@ def upgrade(store: database.Database) -> str:
             command.upgrade(settings, 'head')
     except database.FAILURES as exc:
         raise errors.LocalFault(
-            f'the catalogue cannot be brought up to date: {exc}; check '
-            'option [catalogue] connection and the rights of its account'
+            f'the catalogue cannot be brought up to date: '
+            f'{database.cause(exc)}; check option [catalogue] connection and '
+            'the rights of its account'
         ) from exc
     return head()
 
@@ -63,10 +63,10 @@ def check(store: database.Database) -> None:
     """
     try:
         found = current(store)
-    except (*database.FAILURES, sa_exc.SQLAlchemyError) as exc:
+    except database.FAILURES as exc:
         raise errors.LocalFault(
-            f'the catalogue cannot be opened: {exc}; check option '
-            '[catalogue] connection, then run "hepix-vm db sync"'
+            f'the catalogue cannot be opened: {database.cause(exc)}; check '
+            'option [catalogue] connection, then run "hepix-vm db sync"'
         ) from exc
     if found != head():
         raise errors.LocalFault(
