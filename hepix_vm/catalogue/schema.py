@@ -23,6 +23,13 @@ metadata = sa.MetaData(
     }
 )
 
+# Whatever the server's defaults are: transactions, every character of a list,
+# and names that are equal only when they are the same.
+_KIND = {
+    'mysql_engine': 'InnoDB',
+    'mysql_charset': 'utf8mb4',
+    'mysql_collate': 'utf8mb4_bin',
+}
 # SQLite counts up only a column of type INTEGER.
 _ROW = sa.BigInteger().with_variant(sa.Integer, 'sqlite')
 _BLOB = sa.LargeBinary().with_variant(mysql.LONGBLOB(), 'mysql')
@@ -39,6 +46,7 @@ catalogue = sa.Table(
     sa.Column('id', sa.Integer, primary_key=True, autoincrement=False),
     sa.Column('store', _UUID, nullable=False),
     sa.Column('number', sa.BigInteger, nullable=False),
+    **_KIND,
 )
 
 #: The state of each subscription that was ever configured.
@@ -63,6 +71,7 @@ subscription = sa.Table(
     sa.Column('last_detail', _TEXT),
     sa.Column('etag', sa.String(255)),
     sa.Column('last_modified', sa.String(255)),
+    **_KIND,
 )
 
 #: Every list that was ever accepted or refused, with its signed message.
@@ -80,6 +89,7 @@ list_seen = sa.Table(
     sa.Column('list_identifier', _UUID),
     sa.Column('list_version', sa.String(255)),
     sa.Column('signers', _TEXT),
+    **_KIND,
 )
 
 #: One row for each (subscription, image, version, bytes) ever listed.
@@ -104,6 +114,7 @@ endorsement = sa.Table(
     sa.Index(
         'ix_endorsement_subscription_identifier', 'subscription', 'identifier'
     ),
+    **_KIND,
 )
 
 #: Images that the operator approved by hand.
@@ -118,6 +129,7 @@ approval = sa.Table(
     sa.Column('who', sa.String(255), nullable=False),
     sa.Column('reason', _TEXT, nullable=False),
     sa.UniqueConstraint('subscription', 'identifier'),
+    **_KIND,
 )
 
 #: Image identifiers and SHA-512 values that the site does not want.
@@ -130,6 +142,7 @@ block = sa.Table(
     sa.Column('at', sa.BigInteger, nullable=False),
     sa.Column('who', sa.String(255), nullable=False),
     sa.Column('reason', _TEXT, nullable=False),
+    **_KIND,
 )
 
 #: What the import plugins recorded of each Glance image. Never deleted by
@@ -149,6 +162,7 @@ glance_record = sa.Table(
     sa.Column('created_at', sa.BigInteger, nullable=False),
     sa.Column('recorded_at', sa.BigInteger, nullable=False),
     sa.Column('reason', sa.String(64), nullable=False),
+    **_KIND,
 )
 
 #: Glance images that this suite itself published.
@@ -163,6 +177,7 @@ publication = sa.Table(
     sa.Column('state', sa.String(16), nullable=False),
     sa.Column('at', sa.BigInteger, nullable=False),
     sa.Index('ix_publication_sha512', 'sha512'),
+    **_KIND,
 )
 
 #: Append-only: who did what, when and why.
@@ -175,4 +190,5 @@ history = sa.Table(
     sa.Column('event', sa.String(64), nullable=False),
     sa.Column('subject', sa.String(255), nullable=False, index=True),
     sa.Column('detail', _TEXT, nullable=False),
+    **_KIND,
 )

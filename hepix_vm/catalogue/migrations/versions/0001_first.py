@@ -10,6 +10,12 @@ from sqlalchemy.dialects import mysql
 revision = '0001'
 down_revision = None
 
+_KIND = {
+    'mysql_engine': 'InnoDB',
+    'mysql_charset': 'utf8mb4',
+    'mysql_collate': 'utf8mb4_bin',
+}
+
 
 def upgrade() -> None:
     op.create_table(
@@ -35,6 +41,7 @@ def upgrade() -> None:
             'identifier',
             name=op.f('uq_approval_subscription_identifier'),
         ),
+        **_KIND,
     )
     op.create_table(
         'block',
@@ -49,6 +56,7 @@ def upgrade() -> None:
             nullable=False,
         ),
         sa.PrimaryKeyConstraint('target', name=op.f('pk_block')),
+        **_KIND,
     )
     op.create_index(
         op.f('ix_block_revision'), 'block', ['revision'], unique=False
@@ -59,6 +67,7 @@ def upgrade() -> None:
         sa.Column('store', sa.String(length=36), nullable=False),
         sa.Column('number', sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint('id', name=op.f('pk_catalogue')),
+        **_KIND,
     )
     op.create_table(
         'endorsement',
@@ -94,6 +103,7 @@ def upgrade() -> None:
             nullable=False,
         ),
         sa.PrimaryKeyConstraint('id', name=op.f('pk_endorsement')),
+        **_KIND,
     )
     op.create_index(
         op.f('ix_endorsement_identifier'),
@@ -131,6 +141,7 @@ def upgrade() -> None:
         sa.Column('recorded_at', sa.BigInteger(), nullable=False),
         sa.Column('reason', sa.String(length=64), nullable=False),
         sa.PrimaryKeyConstraint('image_id', name=op.f('pk_glance_record')),
+        **_KIND,
     )
     op.create_index(
         op.f('ix_glance_record_revision'),
@@ -167,6 +178,7 @@ def upgrade() -> None:
             nullable=False,
         ),
         sa.PrimaryKeyConstraint('id', name=op.f('pk_history')),
+        **_KIND,
     )
     op.create_index(
         op.f('ix_history_subject'), 'history', ['subject'], unique=False
@@ -201,6 +213,7 @@ def upgrade() -> None:
             nullable=True,
         ),
         sa.PrimaryKeyConstraint('id', name=op.f('pk_list_seen')),
+        **_KIND,
     )
     op.create_index(
         op.f('ix_list_seen_message_sha256'),
@@ -224,6 +237,7 @@ def upgrade() -> None:
         sa.Column('state', sa.String(length=16), nullable=False),
         sa.Column('at', sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint('image_id', name=op.f('pk_publication')),
+        **_KIND,
     )
     op.create_index(
         'ix_publication_sha512', 'publication', ['sha512'], unique=False
@@ -261,6 +275,7 @@ def upgrade() -> None:
         sa.Column('etag', sa.String(length=255), nullable=True),
         sa.Column('last_modified', sa.String(length=255), nullable=True),
         sa.PrimaryKeyConstraint('name', name=op.f('pk_subscription')),
+        **_KIND,
     )
     op.create_index(
         op.f('ix_subscription_revision'),
