@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The story of an image, told on a real cloud."""
