@@ -135,15 +135,6 @@ class Sync(base.Lister):
             base.now(),
             frozenset(parsed_args.names) or None,
         )
-        for image in synced.deactivated:
-            self.app.LOG.warning(
-                'image %s (%s) %s',
-                image.image_id,
-                image.code,
-                f'is NOT deactivated: {image.error}'
-                if image.error
-                else 'was deactivated in Glance',
-            )
         for judged in synced.running:
             server = judged.server
             self.app.LOG.warning(

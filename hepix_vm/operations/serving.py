@@ -51,7 +51,7 @@ def not_approved(site: site_.Site, now: int) -> tuple[servers.Judged, ...]:
 def on_withdrawn_images(
     site: site_.Site, now: int
 ) -> tuple[servers.Judged, ...]:
-    """Servers that run from an image whose record was withdrawn."""
+    """Servers on a host that run from an image whose record was withdrawn."""
     with site_.usable(site) as catalogue, catalogue.reading() as connection:
         snapshot = loading.load(connection, None, now).snapshot
     withdrawn = {
@@ -67,5 +67,5 @@ def on_withdrawn_images(
     return tuple(
         judged
         for judged in servers.not_approved(nova.servers(), snapshot, now)
-        if judged.server.image_id in withdrawn
+        if judged.server.image_id in withdrawn and judged.server.host
     )
