@@ -368,6 +368,7 @@ def test_entry_that_is_no_image_is_dropped(
         ('hv:size', '1e3', 'a whole number, 0 or more'),
         ('hv:size', '\u0661', 'a whole number, 0 or more'),
         ('hv:size', '9' * 21, 'a whole number, 0 or more'),
+        ('hv:size', '9' * 5000, 'a whole number, 0 or more'),
         ('hv:size', 2**63, 'a whole number, 0 or more'),
         ('hv:version', 3, 'a string'),
         ('hv:version', 'latest', 'a version that contains a digit'),

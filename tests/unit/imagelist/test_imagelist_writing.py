@@ -61,7 +61,7 @@ def test_appdb_list_is_written_with_the_keys_it_had() -> None:
 
 
 def test_same_list_is_the_same_bytes_whatever_the_order() -> None:
-    keys = lists.hepix()
+    keys = lists.hepix(x=1, y=2)
     turned = dict(reversed(keys.items()))
     payload = imagelist.render(parse(keys))
     assert payload == imagelist.render(parse(turned))
