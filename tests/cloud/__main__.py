@@ -13,6 +13,7 @@ import pathlib
 import shlex
 import signal
 import sys
+import typing
 
 from tests.cloud import cache
 from tests.cloud import environment
@@ -22,6 +23,9 @@ from tests.cloud import processes
 from tests.cloud import releases
 from tests.cloud import state as states
 from tests.cloud import supervisor
+
+if typing.TYPE_CHECKING:
+    from tests.cloud import cloud as clouds
 
 CLIENTS = (
     'alembic',
@@ -93,16 +97,26 @@ def _up(work: pathlib.Path, release: str, stock: bool) -> None:
     options = dataclasses.replace(options, release=release)
     cloud = launch.start(options, work, launch.reporter())
     cloud.detach()
-    openrc = write_openrc(work, cloud.environment(), cloud.site.program(''))
+    openrc = openrc_of(cloud)
     print(f'{release} runs in {work}; to use it:')
     print(f'  . {shlex.quote(str(openrc))}')
     print('  openstack image list')
 
 
+def openrc_of(cloud: 'clouds.Cloud') -> pathlib.Path:
+    """Write the openrc of a cloud's administrator into its folder."""
+    site = cloud.layout.site
+    return write_openrc(
+        cloud.layout.work,
+        {**cloud.environment(), 'PYTHONPATH': str(site)},
+        f'{site / "bin"}:{cloud.site.program("")}',
+    )
+
+
 def write_openrc(
     work: pathlib.Path, variables: dict[str, str], programs: str
 ) -> pathlib.Path:
-    """Write the file that a shell sources for the ``openstack`` client."""
+    """Write the file that a shell sources for the command line clients."""
     path = work / 'openrc'
     lines = [
         f'export {name}={shlex.quote(value)}'

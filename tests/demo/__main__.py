@@ -60,14 +60,13 @@ def main() -> int:
 
 def _how_to_look_around(cloud: clouds.Cloud) -> None:
     work = cloud.layout.work
-    openrc = shell.write_openrc(
-        work, cloud.environment(), cloud.site.program('')
-    )
+    openrc = shell.openrc_of(cloud)
+    config = hepix.config_file(work)
     print(
         '\nThe cloud goes on running. To look around:\n'
         f'  . {openrc}\n'
         '  openstack image list; openstack server list --all-projects\n'
-        f'  hepix-vm --config-file {hepix.config_file(work)} image list --all\n'
+        f'  hepix-vm --config-file {config} image list --all\n'
         '"make demo-down" ends it.'
     )
 

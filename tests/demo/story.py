@@ -410,7 +410,7 @@ class Story:
         self.tell.expect(
             answer.status_code == 400, 'booting it answers 400', answer
         )
-        code, servers = self.operator.read('server', 'list', '--not-approved')
+        servers = self.operator.read('server', 'list', '--not-approved')[1]
         self.tell.expect(
             self.server in {row['server'] for row in servers},
             'the operator sees what still runs',

@@ -50,7 +50,7 @@ class Teller:
             act()
         except NotAsExpectedError as exc:
             problem = str(exc)
-        except Exception as exc:
+        except Exception as exc:  # noqa: BLE001 - one step, not the end
             problem = f'{type(exc).__name__}: {exc}'
             traceback.print_exc(file=self.stream)
         seconds = time.monotonic() - began
