@@ -25,11 +25,6 @@ from hepix_vm.operations import status
 
 _CLI_OPTS = [
     cfg.StrOpt(
-        'hepix-vm-config',
-        default=conf_.DEFAULT_FILE,
-        help='Configuration file of hepix_vm.',
-    ),
-    cfg.StrOpt(
         'glance-config-dir',
         default='/etc/glance',
         help='Directory of glance-api.conf and glance-image-import.conf.',
@@ -49,7 +44,7 @@ class Checks(upgradecheck.UpgradeCommands):
         self._conf = conf
 
     def _site(self) -> site_.Site:
-        conf = conf_.load([self._conf.hepix_vm_config])
+        conf = conf_.load(self._conf.config_file or [conf_.DEFAULT_FILE])
         return site_.Site(
             catalogue=database.Database(
                 conf_catalogue.reader_settings(conf).connection
