@@ -133,7 +133,7 @@ def _crls(
                 and certificates.digest_of(crl.x509) == algorithms.SHA1
             )
             (usable if crl.flaw is None or sha1 else flawed).append(crl)
-    return usable, flawed
+    return crls.without_superseded(usable), flawed
 
 
 class _Judge:

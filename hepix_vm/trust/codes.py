@@ -281,3 +281,13 @@ def refused(code: Code, detail: str, **values: object) -> errors.Refused:
     :param values: what disagreed, by name
     """
     return errors.Refused(code.value, detail, values)
+
+
+def unforeseen(error: Exception) -> errors.Refused:
+    """The refusal for an error that no step expects."""
+    return refused(
+        Code.MALFORMED,
+        f'the message could not be read: {type(error).__name__}: {error}'[
+            :200
+        ],
+    )

@@ -8,6 +8,7 @@ as unusable here and never reach it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 import dataclasses
 import datetime
 import functools
@@ -117,6 +118,27 @@ class Crl:
         if mine is not None and its is not None and mine != its:
             return mine < its
         return self.this_update < other.this_update
+
+
+def without_superseded(crls: Iterable[Crl]) -> list[Crl]:
+    """CRLs without those whose number another one supersedes.
+
+    OpenSSL chooses by thisUpdate alone and takes either of two that were
+    made in the same second.
+    """
+    every = list(crls)
+    return [
+        crl
+        for crl in every
+        if not any(
+            other.line == crl.line
+            and crl.number is not None
+            and other.number is not None
+            and crl.number < other.number
+            and crl.this_update >= other.this_update
+            for other in every
+        )
+    ]
 
 
 def of(crl: x509.CertificateRevocationList, file: str) -> Crl:

@@ -88,15 +88,21 @@ def _fold(value: str) -> str:
 
 
 def _escape(value: str) -> str:
-    text = ''.join(
-        '\\00' if char == '\0' else '\\' + char if char in _SPECIAL else char
-        for char in value
-    )
+    text = ''.join(_escaped(char) for char in value)
     if text.startswith((' ', '#')):
         text = '\\' + text
     if text.endswith(' ') and len(value) > 1:
         text = text[:-1] + '\\ '
     return text
+
+
+def _escaped(char: str) -> str:
+    if char in _SPECIAL:
+        return '\\' + char
+    if not char.isprintable():
+        # Line ends and the like in a name must not reach a log as such.
+        return ''.join(f'\\{octet:02X}' for octet in char.encode())
+    return char
 
 
 def from_x509(name: x509.Name) -> Name:
@@ -131,7 +137,7 @@ def parse(text: str) -> Name:
         raise NotAName(
             f'{attributes.shown(text)} contains a control character'
         )
-    text = text.strip(' ')
-    if text[0] == '/':
-        return Name(name_forms.parse_slash(text))
+    text = text.lstrip(' ')
+    if text.startswith('/'):
+        return Name(name_forms.parse_slash(text.rstrip(' ')))
     return Name(name_forms.parse_rfc4514(text))

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 import dataclasses
 import datetime
 
@@ -54,24 +55,36 @@ class Signer:
         return f'{self.subject} (issued by {self.issuer})'
 
 
+def utc(now: datetime.datetime) -> datetime.datetime:
+    """A time in UTC.
+
+    :raises ValueError: it has no time zone
+    """
+    if now.tzinfo is None:
+        raise ValueError('the time of a verification needs a time zone')
+    return now.astimezone(datetime.UTC)
+
+
 class Check:
-    """Steps 5 to 12 for one signature after the other."""
+    """Steps 5 to 12 for one signature after the other.
+
+    :param embedded: DER of the certificates that the message carries
+    """
 
     def __init__(
         self,
-        signed: cms.SignedData,
+        embedded: Iterable[bytes],
         anchors: trust_anchors.TrustAnchors,
         policy: policies.Policy,
         now: datetime.datetime,
-        budget: budgets.SignatureBudget,
     ) -> None:
         self._anchors = anchors
         self._policy = policy
         self._now = now
-        self._budget = budget
+        self._budget = budgets.SignatureBudget(policy.limits.signature_checks)
         self._unreadable = 0
         self._certificates: list[certificates.Certificate] = []
-        for encoded in signed.certificates:
+        for encoded in embedded:
             try:
                 self._certificates.append(certificates.read(encoded))
             except certificates.Unreadable:
@@ -89,20 +102,34 @@ class Check:
         holders = self._holders(info)
         refusals = []
         for certificate in holders:
-            signer = Signer(
-                certificate.subject,
-                certificate.issuer,
-                certificate.sha256,
-                certificate.spki_sha256,
-                certificate.x509.not_valid_after_utc,
-                info.signing_time,
-            )
             try:
-                return self._accept(certificate, signer)
+                return self.alone(certificate, info.signing_time)
             except errors.Refused as refusal:
-                refusal.values.setdefault('signer', signer)
                 refusals.append(refusal)
         raise refusals[0]
+
+    def alone(
+        self,
+        certificate: certificates.Certificate,
+        signing_time: datetime.datetime | None = None,
+    ) -> Signer:
+        """Steps 6 to 12 for a certificate whose key signed.
+
+        :raises hepix_vm.errors.Refused: the code names the step
+        """
+        signer = Signer(
+            certificate.subject,
+            certificate.issuer,
+            certificate.sha256,
+            certificate.spki_sha256,
+            certificate.x509.not_valid_after_utc,
+            signing_time,
+        )
+        try:
+            return self._accept(certificate, signer)
+        except errors.Refused as refusal:
+            refusal.values.setdefault('signer', signer)
+            raise
 
     def _holders(
         self, info: cms.SignerInfo

@@ -58,7 +58,6 @@ import hashlib
 from hepix_vm import errors
 from hepix_vm import imagelist
 from hepix_vm.trust import anchors as trust_anchors
-from hepix_vm.trust import budget as budgets
 from hepix_vm.trust import cms
 from hepix_vm.trust import codes
 from hepix_vm.trust import lists
@@ -125,13 +124,13 @@ def verify_message(
     :raises hepix_vm.errors.Refused: the code names the step
     :raises ValueError: ``now`` has no time zone
     """
-    moment = _utc(now)
+    moment = signer_checks.utc(now)
     try:
         return _verify_message(message, anchors, policy, moment)
     except errors.Refused:
         raise
     except Exception as error:
-        raise _unforeseen(error) from error
+        raise codes.unforeseen(error) from error
 
 
 def verify(
@@ -150,7 +149,7 @@ def verify(
     :raises hepix_vm.errors.Refused: the code names the step
     :raises ValueError: ``now`` has no time zone
     """
-    moment = _utc(now)
+    moment = signer_checks.utc(now)
     verified = verify_message(message, anchors, policy, moment)
     try:
         image_list = lists.accept(
@@ -160,7 +159,7 @@ def verify(
         refusal.values.setdefault('signer', verified.signers[0])
         raise
     except Exception as error:
-        raise _unforeseen(error) from error
+        raise codes.unforeseen(error) from error
     return EndorsedList(
         image_list,
         verified.payload,
@@ -169,21 +168,6 @@ def verify(
         verified.signers,
         verified.warnings,
         seal=_SEAL,
-    )
-
-
-def _utc(now: datetime.datetime) -> datetime.datetime:
-    if now.tzinfo is None:
-        raise ValueError('the time of a verification needs a time zone')
-    return now.astimezone(datetime.UTC)
-
-
-def _unforeseen(error: Exception) -> errors.Refused:
-    return codes.refused(
-        codes.Code.MALFORMED,
-        f'the message could not be read: {type(error).__name__}: {error}'[
-            :200
-        ],
     )
 
 
@@ -209,17 +193,15 @@ def _verify_message(
     # 4. digest of the content, one form for all signatures
     content = _signed_content(envelope, signed)
     # 5. to 12. for every signature
-    check = signer_checks.Check(
-        signed,
-        anchors,
-        policy,
-        now,
-        budgets.SignatureBudget(limits.signature_checks),
-    )
+    check = signer_checks.Check(signed.certificates, anchors, policy, now)
     signers = tuple(check.signer(info) for info in signed.signers)
     signer_checks.require_threshold(signers, policy)
     # 13. payload
-    payload = mime.inner_payload(content, limits)
+    try:
+        payload = mime.inner_payload(content, limits)
+    except errors.Refused as refusal:
+        refusal.values.setdefault('signer', signers[0])
+        raise
     warnings = (
         ('SHA-1 was allowed to protect this message',)
         if policy.allow_sha1_dangerous
