@@ -11,15 +11,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 import contextlib
 import dataclasses
-import os
 from pathlib import Path
-import socket
 import threading
 from typing import Any
 import urllib.parse
 
 import requests
 
+from hepix_vm.catalogue import cuttable
 from hepix_vm import errors
 
 _PIECE = 64 * 1024
@@ -67,7 +66,7 @@ def fetch_list(
     :raises errors.TryAgain: when it cannot be had now
     :raises errors.Misconfigured: for a URL of another kind
     """
-    parts = urllib.parse.urlsplit(url)
+    parts = _split(url, ('http', 'https', 'file'))
     if parts.scheme == 'file':
         return _read_file(parts.path, settings.max_list_size)
     headers = {}
@@ -111,53 +110,58 @@ def _get(
     seconds: float,
 ) -> Iterator[requests.Response]:
     """An open answer that is cut off when its time is over."""
-    parts = urllib.parse.urlsplit(url)
-    if parts.scheme not in ('http', 'https') or not parts.hostname:
-        raise errors.Misconfigured(
-            f'URL {url!r}: expected http, https or file with a host or path; '
-            'edit the option or tell the endorser'
-        )
-    try:
-        response = requests.get(
-            url,
-            headers=headers,
-            stream=True,
-            timeout=settings.timeout,
-            allow_redirects=False,
-            verify=settings.ca_file or True,
-        )
-    except (requests.RequestException, OSError, ValueError) as exc:
-        raise _away(url, exc) from exc
-    expired = threading.Event()
-    watchdog = threading.Timer(seconds, _cut, [response, expired])
+    _split(url, ('http', 'https'))
+    adapter = cuttable.Adapter()
+    watchdog = threading.Timer(seconds, adapter.cut)
     watchdog.daemon = True
     watchdog.start()
     try:
-        yield response
+        with requests.Session() as session:
+            session.mount('http://', adapter)
+            session.mount('https://', adapter)
+            with session.get(
+                url,
+                headers=headers,
+                stream=True,
+                timeout=settings.timeout,
+                allow_redirects=False,
+                verify=settings.ca_file or True,
+            ) as response:
+                yield response
+    except (
+        errors.TryAgain,
+        requests.RequestException,
+        OSError,
+        ValueError,
+    ) as exc:
+        if adapter.is_cut:
+            raise _late(url, seconds) from exc
+        if isinstance(exc, errors.TryAgain):
+            raise
+        raise _away(url, exc) from exc
     finally:
         watchdog.cancel()
-        response.close()
-    if expired.is_set():
-        raise errors.TryAgain(
-            f'{url}: not finished within {seconds:g} s; see the deadlines in '
-            'group [fetch]'
+        adapter.forget()
+    if adapter.is_cut:
+        raise _late(url, seconds)
+
+
+def _split(url: str, schemes: tuple[str, ...]) -> urllib.parse.SplitResult:
+    try:
+        parts = urllib.parse.urlsplit(url)
+        whole = parts.hostname or parts.scheme == 'file'
+    except ValueError:
+        whole = False
+    if not whole or parts.scheme not in schemes:
+        raise errors.Misconfigured(
+            f'URL {url!r}: expected {" or ".join(schemes)} with a host or '
+            'path; edit the option or tell the endorser'
         )
-
-
-def _cut(response: Any, expired: threading.Event) -> None:
-    """End a read that a slow server keeps waiting.
-
-    A read returns only when its whole piece is there, so a server that
-    sends a byte now and then would never be noticed by a look at the clock.
-    """
-    expired.set()
-    raw = response.raw
-    if hasattr(raw, 'shutdown'):  # urllib3 >= 2.3
-        with contextlib.suppress(OSError, ValueError, RuntimeError):
-            raw.shutdown()
-        return
-    with contextlib.suppress(AttributeError, OSError):
-        raw._fp.fp.raw._sock.shutdown(socket.SHUT_RDWR)
+    if parts.scheme == 'file' and parts.netloc not in ('', 'localhost'):
+        raise errors.Misconfigured(
+            f'URL {url!r}: a file has no host; write file:///PATH'
+        )
+    return parts
 
 
 def _expect_ok(url: str, response: requests.Response) -> None:
@@ -215,5 +219,14 @@ def _short(header: str | None) -> str | None:
 
 
 def _away(url: str, exc: Exception) -> errors.TryAgain:
-    reason = ' '.join(str(exc).split())[:300] or os.strerror(0)
-    return errors.TryAgain(f'{url}: {type(exc).__name__}: {reason}')
+    reason = ' '.join(str(exc).split())[:300]
+    return errors.TryAgain(
+        f'{url}: {type(exc).__name__}{": " if reason else ""}{reason}'
+    )
+
+
+def _late(url: str, seconds: float) -> errors.TryAgain:
+    return errors.TryAgain(
+        f'{url}: not finished within {seconds:g} s; see the deadlines in '
+        'group [fetch]'
+    )
