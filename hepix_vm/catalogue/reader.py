@@ -66,6 +66,7 @@ class Reader:
         self._clock = clock
         self._start_lock = threading.Lock()
         self._worker: _Worker | None = None
+        self._lock = threading.Lock()
         self._negative: collections.OrderedDict[object, float] = (
             collections.OrderedDict()
         )
@@ -108,9 +109,13 @@ class Reader:
         """Start afresh in a child process.
 
         The parent's thread does not exist here, and its locks and
-        connections must not be touched.
+        connections must not be touched, not even closed.
         """
         self._start_lock = threading.Lock()
+        self._lock = threading.Lock()
+        self._negative = collections.OrderedDict()
+        if self._worker is not None:
+            _abandoned.append(self._worker)
         self._worker = None
 
     def close(self) -> None:
@@ -153,18 +158,18 @@ class Reader:
             return worker
 
     def _recently_refused(self, key: object) -> bool:
-        at = self._negative.get(key)
+        with self._lock:
+            at = self._negative.get(key)
         if at is None:
             return False
         return 0 <= time.monotonic() - at < self._settings.negative_ttl
 
     def _remember_refusal(self, key: object) -> None:
-        self._negative[key] = time.monotonic()
-        while len(self._negative) > _REMEMBERED:
-            try:
+        with self._lock:
+            self._negative[key] = time.monotonic()
+            self._negative.move_to_end(key)
+            while len(self._negative) > _REMEMBERED:
                 self._negative.popitem(last=False)
-            except KeyError:  # another thread emptied it
-                break
 
 
 class _Worker:
@@ -264,6 +269,8 @@ class _Worker:
 
 
 _readers: dict[ReaderSettings, Reader] = {}
+# Workers of the parent: SQLite forbids a child to close their connections.
+_abandoned: list[_Worker] = []
 _readers_lock = threading.Lock()
 
 
