@@ -11,6 +11,8 @@ module against them.
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 
@@ -25,7 +27,7 @@ metadata = sa.MetaData(
 
 # Whatever the server's defaults are: transactions, every character of a list,
 # and names that are equal only when they are the same.
-_KIND = {
+_KIND: dict[str, Any] = {
     'mysql_engine': 'InnoDB',
     'mysql_charset': 'utf8mb4',
     'mysql_collate': 'utf8mb4_bin',

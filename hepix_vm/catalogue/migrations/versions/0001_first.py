@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The first schema"""
 
+from typing import Any
 import uuid
 
 from alembic import op
@@ -10,7 +11,7 @@ from sqlalchemy.dialects import mysql
 revision = '0001'
 down_revision = None
 
-_KIND = {
+_KIND: dict[str, Any] = {
     'mysql_engine': 'InnoDB',
     'mysql_charset': 'utf8mb4',
     'mysql_collate': 'utf8mb4_bin',
