@@ -45,8 +45,7 @@ def verify(job: flow.ImportJob, file_path: str, glance: Any) -> None:
     :raises errors.HepixError: why else the import cannot go on
     """
     settings = inside.settings(glance)
-    changing = _changing(glance, settings)
-    listing.require_loadable(listing.RECORD)
+    changing = _changing(job, glance, settings)
     image = job.image_repo.get(job.image_id)
     hashes = _hashed(job, file_path, glance, image.size)
     sha512 = hashes.digests['sha512']
@@ -78,7 +77,7 @@ def record(job: flow.ImportJob, file_path: str, glance: Any) -> None:
     :raises errors.HepixError: why the import cannot go on
     """
     settings = inside.settings(glance)
-    changing = _changing(glance, settings)
+    changing = _changing(job, glance, settings)
     with _writer(settings) as store:
         writing = records.Records(store)
         pending = writing.pending(job.image_id, job.task_id)
@@ -103,11 +102,14 @@ def record(job: flow.ImportJob, file_path: str, glance: Any) -> None:
     )
 
 
-def _changing(glance: Any, settings: inside.InsideSettings) -> tuple[str, ...]:
+def _changing(
+    job: flow.ImportJob, glance: Any, settings: inside.InsideSettings
+) -> tuple[str, ...]:
     names = listing.converting(
         glance.image_import_opts.image_import_plugins,
         settings.unchanging_plugins,
     )
+    listing.require_loaded(flow.loaded(job))
     listing.require_allowed(names, settings.allow_conversion)
     return names
 

@@ -15,8 +15,10 @@ from collections.abc import Mapping
 import dataclasses
 import importlib
 import logging
+import threading
 from typing import Any
 import uuid
+import weakref
 
 from taskflow.patterns import linear_flow
 from taskflow import task
@@ -34,12 +36,14 @@ BROKEN = (
 class ImportJob:
     """One image import, as Glance describes it to its plugins.
 
+    :ivar method: such as ``glance-direct``
     :ivar stores: names of the stores; ``[None]`` where Glance has but one
     """
 
     image_id: str
     task_id: str
     task_type: str
+    method: str
     stores: tuple[str | None, ...]
     action_wrapper: Any
     image_repo: Any
@@ -47,11 +51,12 @@ class ImportJob:
 
     @classmethod
     def from_glance(cls, arguments: Mapping[str, Any]) -> ImportJob:
-        """The job of a ``get_flow()`` call; missing arguments are None."""
+        """The job of a ``get_flow()`` call."""
         return cls(
             image_id=str(arguments.get('image_id')),
             task_id=str(arguments.get('task_id')),
             task_type=str(arguments.get('task_type')),
+            method=str(arguments['import_req']['method']['name']),
             stores=tuple(arguments.get('backend') or ()),
             action_wrapper=arguments.get('action_wrapper'),
             image_repo=arguments.get('image_repo'),
@@ -66,8 +71,11 @@ Work = Callable[[ImportJob, str], None]
 class PluginTask(task.Task):  # type: ignore[misc]
     """Does its work, and turns whatever goes wrong into a refusal."""
 
-    def __init__(self, name: str, work: Work, job: ImportJob) -> None:
+    def __init__(
+        self, plugin: str, name: str, work: Work, job: ImportJob
+    ) -> None:
         super().__init__(name=name)
+        self._plugin = plugin
         self._work = work
         self._job = job
 
@@ -80,38 +88,62 @@ class PluginTask(task.Task):  # type: ignore[misc]
         """
         try:
             self._work(self._job, file_path)
-        except Exception as exc:
-            raise _for_user(exc, self._job) from exc
+        except Exception as exc:  # noqa: BLE001 - all become a refusal
+            # The log has it; the chain would only fill Glance's own.
+            raise _for_user(exc, self._job) from None
 
     def revert(self, *_args: Any, **_kwargs: Any) -> None:
         """Undo the import; never raises, or Glance hides our sentence."""
         try:
-            importlib.import_module('hepix_vm.glance.revert').undo(self._job)
+            revert = importlib.import_module('hepix_vm.glance.revert')
+            revert.undo(self._job, self._plugin)
         except Exception:
             LOG.exception('image %s: cannot clean up', self._job.image_id)
 
 
 def build(
-    title: str, work: Work, arguments: Mapping[str, Any]
+    plugin: str, work: Work, arguments: Mapping[str, Any]
 ) -> linear_flow.Flow:
     """The flow of one plugin; never raises.
 
-    :param title: tells the plugins apart in Glance's log
+    :param plugin: its name in Glance's list
     :param arguments: what Glance called ``get_flow()`` with
     """
     try:
         job = ImportJob.from_glance(arguments)
+        _note(job, plugin)
     except Exception:
-        LOG.exception('%s: Glance calls its plugins in an unknown way', title)
-        job = ImportJob('?', '?', '?', (), None, None, None)
+        LOG.exception('%s: Glance calls its plugins in an unknown way', plugin)
+        job = ImportJob('?', '?', '?', '?', (), None, None, None)
         work = refuse
     # Taskflow cannot run two tasks of one name: a plugin that is listed
     # twice shall read a sentence, not leave the image half imported.
     unique = uuid.uuid4().hex[:8]
-    name = f'{job.task_type}-{title}-{job.task_id}-{unique}'
-    flow = linear_flow.Flow(f'{title}-{unique}')
-    flow.add(PluginTask(name, work, job))
+    name = f'{job.task_type}-{plugin}-{job.task_id}-{unique}'
+    flow = linear_flow.Flow(f'{plugin}-{unique}')
+    flow.add(PluginTask(plugin, name, work, job))
     return flow
+
+
+# By Glance's action wrapper, of which each import has one of its own.
+_loaded: weakref.WeakKeyDictionary[Any, set[str]] = weakref.WeakKeyDictionary()
+_loaded_lock = threading.Lock()
+
+
+def _note(job: ImportJob, plugin: str) -> None:
+    with _loaded_lock:
+        _loaded.setdefault(job.action_wrapper, set()).add(plugin)
+
+
+def loaded(job: ImportJob) -> frozenset[str]:
+    """Which of our plugins Glance really loaded for this import.
+
+    Its list says which it should load. It goes on without one that it does
+    not find, for instance because stevedore remembers an older state of the
+    installed packages.
+    """
+    with _loaded_lock:
+        return frozenset(_loaded.get(job.action_wrapper, ()))
 
 
 def refuse(_job: ImportJob, _file_path: str) -> None:

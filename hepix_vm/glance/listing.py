@@ -10,13 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from collections.abc import Sequence
-from importlib import metadata
 
 from hepix_vm import errors
 
 VERIFY = 'hepix_verify'
 RECORD = 'hepix_record'
-NAMESPACE = 'glance.image_import.plugins'
 
 #: Glance's own plugins that leave the bytes alone; the others convert.
 UNCHANGING = frozenset({'no_op', 'inject_image_metadata'})
@@ -52,25 +50,19 @@ def converting(
     return tuple(name for name in between if name not in known)
 
 
-def require_loadable(name: str) -> None:
-    """Glance would go on without a plugin that cannot be imported.
+def require_loaded(loaded: Collection[str]) -> None:
+    """Both of ours have to run, or the import is worth nothing.
 
-    :raises PluginsMisplaced: when this one cannot
+    :param loaded: those of ours that Glance loaded for this import
+    :raises PluginsMisplaced: when one is missing
     """
-    found = [
-        point
-        for point in metadata.entry_points(group=NAMESPACE)
-        if point.name == name
-    ]
-    try:
-        if len(found) == 1 and callable(found[0].load()):
-            return
-        reason = f'{len(found)} packages offer it'
-    except Exception as exc:  # noqa: BLE001 - any fault of the other plugin
-        reason = f'{type(exc).__name__}: {exc}'
-    raise PluginsMisplaced(
-        f'import plugin {name} is listed but cannot be loaded ({reason})'
-    )
+    for name in (VERIFY, RECORD):
+        if name not in loaded:
+            raise PluginsMisplaced(
+                f'Glance lists import plugin {name} but did not load it; its '
+                'log has the cause; installing hepix_vm again and restarting '
+                'Glance helps when the list of packages was remembered'
+            )
 
 
 def require_allowed(names: Sequence[str], allowed: bool) -> None:

@@ -13,7 +13,7 @@ from hepix_vm.glance import flow
 
 def get_flow(**kwargs: Any) -> linear_flow.Flow:
     """Glance's door to the plugin; never raises."""
-    return flow.build('HepixRecord', _work, kwargs)
+    return flow.build('hepix_record', _work, kwargs)
 
 
 def _work(job: flow.ImportJob, file_path: str) -> None:

@@ -2,13 +2,19 @@
 """A failed import leaves the image as if it had not been tried.
 
 Without this the image would stay in "importing", its stores would count as
-being written to, and staging it again would answer 409. Both plugins call
-it; the first that finds the image still importing does the work.
+being written to, and staging it again would answer 409.
+
+Taskflow reverts the tasks backwards, and Glance does not let an image go
+from "queued" to "queued": when two tasks set it back the second one fails,
+and with it the release of the import's lock. So hepix_record leaves that to
+hepix_verify, which in turn leaves it to Glance's own tasks before it that do
+the same (downloads, image_conversion).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Sequence
 import contextlib
 import time
 from typing import Any
@@ -21,14 +27,16 @@ from hepix_vm.catalogue import database
 from hepix_vm.catalogue import records
 from hepix_vm.conf import inside
 from hepix_vm.glance import flow
+from hepix_vm.glance import listing
 from hepix_vm.glance import staging
 
 LOG = log.getLogger(__name__)
 
 
-def undo(job: flow.ImportJob, glance: Any = cfg.CONF) -> None:
+def undo(job: flow.ImportJob, plugin: str, glance: Any = cfg.CONF) -> None:
     """Undo what this import did; each step is tried, none raises.
 
+    :param plugin: which of our plugins reverts
     :param glance: Glance's own configuration
     """
     _attempt(job, 'drop its record', lambda: _drop_record(job, glance))
@@ -37,7 +45,7 @@ def undo(job: flow.ImportJob, glance: Any = cfg.CONF) -> None:
         job.action_wrapper.assert_task_lock()
     except exception.TaskAbortedError:
         LOG.warning(
-            'image %s: another import has taken over, which keeps its staged '
+            'image %s: another import has taken over and keeps the staged '
             'data',
             job.image_id,
         )
@@ -46,13 +54,29 @@ def undo(job: flow.ImportJob, glance: Any = cfg.CONF) -> None:
         # Deleted meanwhile: nothing but the staged file can be left.
         _attempt(job, 'delete its data', lambda: _remove(job, glance))
         return
-    if image.status != 'importing':
-        # Whoever set it back has cleaned up; the user may stage again
-        # already, and those data are not ours to delete.
+    _attempt(job, 'clear its hash', lambda: _clear_hash(job, image))
+    if image.status != 'importing' or _set_back_by_others(
+        job, plugin, glance.image_import_opts.image_import_plugins
+    ):
         return
     _attempt(job, 'delete its data', lambda: _remove(job, glance))
-    _attempt(job, 'clear its hash', lambda: _clear_hash(job))
     _attempt(job, 'set it back to queued', lambda: _set_back(job))
+
+
+def _set_back_by_others(
+    job: flow.ImportJob, plugin: str, plugins: Sequence[str]
+) -> bool:
+    """Whether a task that is reverted after this one does the rest."""
+    if plugin != listing.VERIFY and listing.VERIFY in flow.loaded(job):
+        return True
+    if job.method in _DOWNLOADS:
+        return True
+    before = plugins[: plugins.index(plugin)] if plugin in plugins else ()
+    return _CONVERSION in before
+
+
+_DOWNLOADS = frozenset({'web-download', 'glance-download'})
+_CONVERSION = 'image_conversion'
 
 
 def _attempt(job: flow.ImportJob, what: str, step: Callable[[], None]) -> None:
@@ -80,13 +104,12 @@ def _remove(job: flow.ImportJob, glance: Any) -> None:
     staging.remove(staging.directory(glance), job.image_id)
 
 
-def _clear_hash(job: flow.ImportJob) -> None:
-    image = job.image_repo.get(job.image_id)
+def _clear_hash(job: flow.ImportJob, image: Any) -> None:
     if image.locations or image.os_hash_value is None:
         return
     image.os_hash_algo = None
     image.os_hash_value = None
-    job.image_repo.save(image, from_state='importing')
+    job.image_repo.save(image, from_state=image.status)
 
 
 def _set_back(job: flow.ImportJob) -> None:

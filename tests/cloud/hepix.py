@@ -16,6 +16,7 @@ CHECKOUT = supervisor.ROOT
 DATABASE = 'hepix_vm'
 IMPORT_PLUGINS = ('hepix_verify', 'hepix_record')
 FILTER = 'hepix_vm.nova.filter.HepixApprovedImageFilter'
+IMPORT_METHODS = '[glance-direct,web-download,copy-image,glance-download]'
 CONTEXT_APP = 'hepix_vm.context.wsgi:app_factory'
 
 PROLOG = """#!/bin/sh
@@ -107,7 +108,13 @@ def hepix_cloud_options(work: pathlib.Path) -> opts.CloudOptions:
         scheduler_filters=(FILTER,),
         context_app=CONTEXT_APP,
         glance_policy=shipped_policy(),
-        extra={'glance-api': inside, 'nova': inside},
+        extra={
+            'glance-api': {
+                **inside,
+                'DEFAULT': {'enabled_import_methods': IMPORT_METHODS},
+            },
+            'nova': inside,
+        },
         environment={},
         prepare=prepare,
     )

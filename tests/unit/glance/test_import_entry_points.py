@@ -31,7 +31,11 @@ def imported(module: str) -> set[str]:
             found |= {f'{node.module}.{alias.name}' for alias in node.names}
         elif not isinstance(
             node,
-            ast.Expr | ast.Assign | ast.FunctionDef | ast.ClassDef,
+            ast.Expr
+            | ast.Assign
+            | ast.AnnAssign
+            | ast.FunctionDef
+            | ast.ClassDef,
         ):
             pytest.fail(f'{module}: {ast.unparse(node)} at import')
     return found

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The plugins' flows under taskflow's own engine: nothing passes by them."""
 
+import gc
 import importlib
 from typing import Any
 
@@ -15,12 +16,19 @@ from hepix_vm.glance import flow  # noqa: E402
 from hepix_vm.glance import record  # noqa: E402
 from hepix_vm.glance import verify  # noqa: E402
 
-ARGUMENTS = {
+
+class Wrapper:
+    """Stands for Glance's action wrapper."""
+
+
+WRAPPER = Wrapper()
+ARGUMENTS: dict[str, Any] = {
     'image_id': '7f6f5f8e-52d7-4f6b-9b57-0a3ad15b0f35',
     'task_id': 'a-task',
     'task_type': 'api_image_import',
     'backend': ['local'],
     'context': None,
+    'action_wrapper': WRAPPER,
     'import_req': {'method': {'name': 'glance-direct'}},
 }
 
@@ -60,6 +68,7 @@ def test_work_that_succeeds_lets_the_import_go_on() -> None:
     job, location = seen[0]
     assert job.image_id == ARGUMENTS['image_id']
     assert job.stores == ('local',)
+    assert job.method == 'glance-direct'
     assert location == 'file:///nowhere/at/all'
 
 
@@ -90,3 +99,21 @@ def test_a_task_that_always_refuses() -> None:
     with pytest.raises(Exception, match='refused'):
         run(flow.build('Test', flow.refuse, ARGUMENTS))
     assert not Upload.reached
+
+
+def test_it_is_known_which_plugins_glance_loaded() -> None:
+    arguments = ARGUMENTS | {'action_wrapper': Wrapper()}
+    job = flow.ImportJob.from_glance(arguments)
+    assert flow.loaded(job) == frozenset()
+    verify.get_flow(**arguments)
+    assert flow.loaded(job) == {'hepix_verify'}
+    record.get_flow(**arguments)
+    assert flow.loaded(job) == {'hepix_verify', 'hepix_record'}
+
+
+def test_nothing_is_kept_of_an_import_that_is_over() -> None:
+    gc.collect()
+    before = len(flow._loaded)
+    verify.get_flow(**(ARGUMENTS | {'action_wrapper': Wrapper()}))
+    gc.collect()
+    assert len(flow._loaded) == before

@@ -147,17 +147,24 @@ def configuration(**values: object) -> types.SimpleNamespace:
 
 def test_the_directory_of_a_glance_with_several_stores() -> None:
     store = types.SimpleNamespace(filesystem_store_datadir='/srv/staging')
-    assert staging.directory(
-        configuration(
-            enabled_backends={'local': 'file'}, os_glance_staging_store=store
+    assert (
+        staging.directory(
+            configuration(
+                enabled_backends={'local': 'file'},
+                os_glance_staging_store=store,
+            )
         )
-    ) == '/srv/staging'
+        == '/srv/staging'
+    )
 
 
 def test_the_directory_of_a_glance_with_one_store() -> None:
-    assert staging.directory(
-        configuration(node_staging_uri='file:///srv/staging/')
-    ) == '/srv/staging/'
+    assert (
+        staging.directory(
+            configuration(node_staging_uri='file:///srv/staging/')
+        )
+        == '/srv/staging/'
+    )
 
 
 @pytest.mark.parametrize('uri', [None, '', 'http://x/y', 'file://relative'])

@@ -1,0 +1,854 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A real Glance takes in endorsed bytes, and nothing else."""
+
+from collections.abc import Callable
+from collections.abc import Iterator
+import concurrent.futures
+import contextlib
+import dataclasses
+import functools
+import gzip
+import http.server
+import pathlib
+import shutil
+import threading
+import time
+from typing import Any
+
+from glanceclient import exc as glance_exc
+import pytest
+import sqlalchemy as sa
+
+from hepix_vm.catalogue import model
+from hepix_vm.catalogue import schema
+from tests import catalogue_rows
+from tests.cloud import cloud as clouds
+from tests.cloud import hepix
+from tests.cloud import ports
+from tests.cloud import waits
+from tests.functional import images as acts
+
+NOW = int(time.time())
+OURS = ('hepix_verify', 'hepix_record')
+
+
+@pytest.fixture
+def user(cloud: clouds.Cloud) -> acts.Images:
+    return acts.Images(cloud)
+
+
+def assert_taken_in(
+    rows: catalogue_rows.Rows, outcome: acts.Outcome, data: bytes
+) -> None:
+    """The image is active and its record says these bytes."""
+    assert outcome.status == 'success', outcome.message
+    image = outcome.image
+    assert image['status'] == 'active'
+    assert image['os_hash_value'] == catalogue_rows.sha512(data)
+    record = rows.recorded(image['id'])
+    assert record is not None
+    assert record.state == 'positive'
+    assert record.final_sha512 == image['os_hash_value']
+    assert record.final_size == image['size'] == len(data)
+    assert record.project == image['owner']
+    assert record.created_at == acts.created_at(image)
+    assert rows.events(image['id'])[-2:] == [
+        'import-verified',
+        'import-recorded',
+    ]
+
+
+def assert_refused(
+    cloud: clouds.Cloud,
+    rows: catalogue_rows.Rows,
+    outcome: acts.Outcome,
+    sentence: str,
+) -> None:
+    """The user reads the sentence, and nothing of the import is left."""
+    assert outcome.status == 'failure'
+    assert sentence in outcome.message
+    image = outcome.image
+    assert image['status'] == 'queued'
+    assert image['os_hash_value'] is None
+    assert image['size'] is None
+    assert image.get('os_glance_importing_to_stores', '') == ''
+    assert image.get('os_glance_failed_import', 'local') == 'local'
+    assert not acts.staged(cloud, image['id']).exists()
+    record = rows.recorded(image['id'])
+    assert record is None or record.state == 'withdrawn'
+
+
+def test_a_user_imports_endorsed_bytes(
+    user: acts.Images, rows: catalogue_rows.Rows
+) -> None:
+    data = acts.some_bytes()
+    rows.endorse(data)
+    assert_taken_in(rows, user.imported(data), data)
+
+
+def test_an_empty_image_is_no_special_case(
+    cloud: clouds.Cloud, user: acts.Images, rows: catalogue_rows.Rows
+) -> None:
+    outcome = user.imported(b'')
+    assert_refused(cloud, rows, outcome, '(not-endorsed)')
+
+
+Spoil = Callable[[catalogue_rows.Rows, bytes], bytes]
+
+
+def _unknown(_rows: catalogue_rows.Rows, data: bytes) -> bytes:
+    return data
+
+
+def _changed(rows: catalogue_rows.Rows, data: bytes) -> bytes:
+    rows.endorse(data)
+    return data[:-1] + bytes([data[-1] ^ 1])
+
+
+def _truncated(rows: catalogue_rows.Rows, data: bytes) -> bytes:
+    rows.endorse(data)
+    return data[: len(data) // 2]
+
+
+def _longer(rows: catalogue_rows.Rows, data: bytes) -> bytes:
+    rows.endorse(data)
+    return data + b'\0'
+
+
+def _blocked_bytes(rows: catalogue_rows.Rows, data: bytes) -> bytes:
+    rows.endorse(data)
+    rows.block(catalogue_rows.sha512(data))
+    return data
+
+
+def _blocked_image(rows: catalogue_rows.Rows, data: bytes) -> bytes:
+    rows.block(rows.endorse(data))
+    return data
+
+
+def _endorsed(rows: catalogue_rows.Rows, data: bytes, **values: Any) -> bytes:
+    rows.endorse(data, **values)
+    return data
+
+
+def _listed(rows: catalogue_rows.Rows, data: bytes, **values: Any) -> bytes:
+    name = f'list-{catalogue_rows.sha512(data)[:8]}'
+    rows.subscription(name, **values)
+    rows.endorse(data, name)
+    return data
+
+
+REFUSALS: list[tuple[str, Spoil]] = [
+    ('not-endorsed', _unknown),
+    ('not-endorsed', _changed),
+    ('not-endorsed', _truncated),
+    ('not-endorsed', _longer),
+    ('blocked', _blocked_bytes),
+    ('blocked', _blocked_image),
+    ('not-approved', functools.partial(_endorsed, approved=False)),
+    ('withdrawn', functools.partial(_endorsed, withdrawn=True)),
+    ('size-differs', functools.partial(_endorsed, size=7)),
+    ('image-expired', functools.partial(_endorsed, expires=NOW - 1)),
+    ('list-expired', functools.partial(_listed, expires=NOW - 1)),
+    (
+        'list-stale',
+        functools.partial(_listed, verified_at=NOW - 700, max_age=600),
+    ),
+    ('wrong-project', functools.partial(_listed, projects=['another'])),
+    ('unsubscribed', functools.partial(_listed, configured=False)),
+    ('distrusted', functools.partial(_listed, standing='distrusted')),
+    ('revoked', functools.partial(_listed, standing='revoked')),
+]
+
+
+@pytest.mark.parametrize(
+    ('code', 'spoil'),
+    REFUSALS,
+    ids=[f'{number}-{code}' for number, (code, _) in enumerate(REFUSALS)],
+)
+def test_other_bytes_are_refused_and_the_user_reads_why(
+    cloud: clouds.Cloud,
+    user: acts.Images,
+    rows: catalogue_rows.Rows,
+    code: str,
+    spoil: Spoil,
+) -> None:
+    data = spoil(rows, acts.some_bytes(4096))
+    outcome = user.imported(data)
+    assert_refused(cloud, rows, outcome, f'is refused ({code}): ')
+    assert model.SENTENCES[model.Reason(code)] in outcome.message
+
+
+def test_a_list_for_some_projects_serves_them(
+    cloud: clouds.Cloud, user: acts.Images, rows: catalogue_rows.Rows
+) -> None:
+    data = acts.some_bytes()
+    _listed(rows, data, projects=[cloud.add_project('demo')])
+    assert_taken_in(rows, user.imported(data), data)
+    stranger = acts.Images(cloud, 'other')
+    assert_refused(cloud, rows, stranger.imported(data), '(wrong-project)')
+
+
+def test_after_a_refusal_the_same_image_takes_the_right_bytes(
+    cloud: clouds.Cloud, user: acts.Images, rows: catalogue_rows.Rows
+) -> None:
+    data = acts.some_bytes()
+    rows.endorse(data)
+    image_id = user.create()
+    user.stage(image_id, data + b'!')
+    user.start(image_id)
+    assert_refused(cloud, rows, user.finished(image_id), '(not-endorsed)')
+    user.stage(image_id, data)
+    user.start(image_id)
+    assert_taken_in(rows, user.finished(image_id, imports=2), data)
+
+
+def test_approval_acts_without_waiting(
+    cloud: clouds.Cloud, user: acts.Images, rows: catalogue_rows.Rows
+) -> None:
+    data = acts.some_bytes(4096)
+    assert_refused(cloud, rows, user.imported(data), '(not-endorsed)')
+    rows.endorse(data)
+    assert_taken_in(rows, user.imported(data), data)
+
+
+def test_the_staged_file_shortened_behind_glance_is_refused(
+    cloud: clouds.Cloud, user: acts.Images, rows: catalogue_rows.Rows
+) -> None:
+    data = acts.some_bytes(8192)
+    rows.endorse(data[:4096])
+    image_id = user.create()
+    user.stage(image_id, data)
+    acts.staged(cloud, image_id).write_bytes(data[:4096])
+    user.start(image_id)
+    assert_refused(
+        cloud,
+        rows,
+        user.finished(image_id),
+        '4096 bytes are staged, Glance noted 8192',
+    )
+
+
+def test_a_link_in_place_of_the_staged_file_is_refused(
+    cloud: clouds.Cloud, user: acts.Images, rows: catalogue_rows.Rows
+) -> None:
+    data = acts.some_bytes(4096)
+    rows.endorse(data)
+    image_id = user.create()
+    user.stage(image_id, data)
+    path = acts.staged(cloud, image_id)
+    elsewhere = path.with_name(f'{image_id}.elsewhere')
+    path.rename(elsewhere)
+    path.symlink_to(elsewhere)
+    user.start(image_id)
+    assert_refused(
+        cloud, rows, user.finished(image_id), 'staged data cannot be read'
+    )
+    assert elsewhere.read_bytes() == data
+    elsewhere.unlink()
+
+
+def test_the_same_bytes_twice_at_once(
+    cloud: clouds.Cloud, rows: catalogue_rows.Rows
+) -> None:
+    data = acts.some_bytes(4 * acts.MIB)
+    rows.endorse(data)
+    users = [acts.Images(cloud) for _ in range(4)]
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        outcomes = list(pool.map(lambda one: one.imported(data), users))
+    for outcome in outcomes:
+        assert_taken_in(rows, outcome, data)
+
+
+def test_all_stores_at_once_and_copied_later(
+    user: acts.Images, rows: catalogue_rows.Rows
+) -> None:
+    data = acts.some_bytes()
+    rows.endorse(data)
+    image_id = user.create()
+    user.stage(image_id, data)
+    user.start(image_id, stores=['local', 'local2'])
+    outcome = user.finished(image_id)
+    assert_taken_in(rows, outcome, data)
+    assert set(outcome.image['stores'].split(',')) == {'local', 'local2'}
+
+
+def test_copying_to_another_store_needs_no_new_check(
+    cloud: clouds.Cloud, rows: catalogue_rows.Rows
+) -> None:
+    admin = acts.Images(cloud, 'admin')
+    data = acts.some_bytes()
+    rows.endorse(data)
+    outcome = admin.imported(data)
+    assert_taken_in(rows, outcome, data)
+    image_id = outcome.image['id']
+    # Even though nobody endorses the bytes any more: the same bytes.
+    rows.withdraw(data)
+    admin.start(image_id, 'copy-image', stores=['local2'])
+    copied = admin.finished(image_id, imports=2)
+    assert copied.status == 'success'
+    assert set(copied.image['stores'].split(',')) == {'local', 'local2'}
+    assert copied.image['os_hash_value'] == catalogue_rows.sha512(data)
+    record = rows.recorded(image_id)
+    assert record is not None
+    assert record.state == 'positive'
+
+
+@contextlib.contextmanager
+def served(folder: pathlib.Path) -> Iterator[str]:
+    """A web server on loopback; gives its URL."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_args: Any) -> None:
+            """Keep the tests' output readable."""
+
+    handler = functools.partial(Quiet, directory=str(folder))
+    with http.server.ThreadingHTTPServer((ports.ADDRESS, 0), handler) as one:
+        thread = threading.Thread(target=one.serve_forever)
+        thread.start()
+        try:
+            yield f'http://{ports.ADDRESS}:{one.server_port}'
+        finally:
+            one.shutdown()
+            thread.join()
+
+
+def test_web_download_goes_through_the_same_check(
+    cloud: clouds.Cloud,
+    user: acts.Images,
+    rows: catalogue_rows.Rows,
+    tmp_path: pathlib.Path,
+) -> None:
+    data = acts.some_bytes()
+    (tmp_path / 'image').write_bytes(data)
+    with served(tmp_path) as url:
+        image_id = user.create()
+        user.start(image_id, 'web-download', uri=f'{url}/image')
+        refused = user.finished(image_id)
+        assert_refused(cloud, rows, refused, '(not-endorsed)')
+        rows.endorse(data)
+        user.start(image_id, 'web-download', uri=f'{url}/image')
+        outcome = user.finished(image_id, imports=2)
+    assert_taken_in(rows, outcome, data)
+
+
+def test_glance_download_goes_through_the_same_check(
+    cloud: clouds.Cloud, user: acts.Images, rows: catalogue_rows.Rows
+) -> None:
+    data = acts.some_bytes()
+    rows.endorse(data)
+    source = user.imported(data).image['id']
+    other = acts.some_bytes()
+    slipped_in = acts.Images(cloud, 'admin').uploaded(
+        other, visibility='public'
+    )
+    for image_id, remote in (
+        (user.create(), source),
+        (user.create(), slipped_in),
+    ):
+        user.start(
+            image_id,
+            'glance-download',
+            remote_region='RegionOne',
+            remote_image_id=remote,
+            remote_service_interface='internal',
+        )
+        outcome = user.finished(image_id)
+        if remote == source:
+            assert_taken_in(rows, outcome, data)
+        else:
+            assert_refused(cloud, rows, outcome, '(not-endorsed)')
+
+
+def test_upload_past_the_import_is_for_administrators(
+    cloud: clouds.Cloud, user: acts.Images, rows: catalogue_rows.Rows
+) -> None:
+    data = acts.some_bytes(4096)
+    rows.endorse(data)
+    with pytest.raises(glance_exc.HTTPForbidden):
+        user.uploaded(data)
+    image_id = acts.Images(cloud, 'admin').uploaded(data)
+    assert rows.recorded(image_id) is None
+
+
+# --- the catalogue or its configuration away
+
+
+@pytest.fixture
+def configuration(cloud: clouds.Cloud) -> Iterator[pathlib.Path]:
+    """The file that Glance reads at each import; put back afterwards."""
+    path = hepix.config_file(cloud.layout.work)
+    content = path.read_text()
+    yield path
+    path.write_text(content)
+
+
+def test_without_configuration_nothing_is_imported(
+    cloud: clouds.Cloud,
+    user: acts.Images,
+    rows: catalogue_rows.Rows,
+    configuration: pathlib.Path,
+) -> None:
+    data = acts.some_bytes(4096)
+    rows.endorse(data)
+    configuration.unlink()
+    outcome = user.imported(data)
+    assert_refused(cloud, rows, outcome, '(internal-error)')
+    assert 'tell the operators' in outcome.message
+    assert str(configuration) not in outcome.message
+    assert str(configuration) in waits.tail(cloud.log('glance'), 500)
+
+
+def test_a_broken_configuration_is_not_shown_to_users(
+    cloud: clouds.Cloud,
+    user: acts.Images,
+    rows: catalogue_rows.Rows,
+    configuration: pathlib.Path,
+) -> None:
+    data = acts.some_bytes(4096)
+    rows.endorse(data)
+    configuration.write_text('[catalogue]\nhunter2\n')
+    outcome = user.imported(data)
+    assert_refused(cloud, rows, outcome, '(internal-error)')
+    assert 'hunter2' not in outcome.message
+
+
+def test_a_store_that_never_answered_refuses(
+    cloud: clouds.Cloud,
+    user: acts.Images,
+    rows: catalogue_rows.Rows,
+    configuration: pathlib.Path,
+) -> None:
+    data = acts.some_bytes(4096)
+    rows.endorse(data)
+    configuration.write_text(
+        '[catalogue]\n'
+        f'connection = mysql+pymysql://nobody@{ports.ADDRESS}:1/none\n'
+    )
+    outcome = user.imported(data)
+    assert_refused(cloud, rows, outcome, '(store-unavailable)')
+
+
+@contextlib.contextmanager
+def table_away(rows: catalogue_rows.Rows, table: sa.Table) -> Iterator[None]:
+    """The catalogue without one of its tables."""
+    away = f'{table.name}_away'
+    with rows.store.engine().begin() as connection:
+        connection.execute(sa.text(f'RENAME TABLE {table.name} TO {away}'))
+    try:
+        yield
+    finally:
+        with rows.store.engine().begin() as connection:
+            connection.execute(sa.text(f'RENAME TABLE {away} TO {table.name}'))
+
+
+def test_a_store_that_takes_no_record_refuses(
+    cloud: clouds.Cloud, user: acts.Images, rows: catalogue_rows.Rows
+) -> None:
+    data = acts.some_bytes(4096)
+    rows.endorse(data)
+    # Glance's memory still says that the bytes are approved.
+    user.imported(data)
+    with table_away(rows, schema.history):
+        outcome = user.imported(data)
+    assert_refused(cloud, rows, outcome, '(store-unavailable)')
+
+
+# --- other plugins, and ours in wrong places
+
+
+def restart_glance(cloud: clouds.Cloud, remembered: bool = False) -> None:
+    """Start Glance with the cloud's options.
+
+    :param remembered: keep what stevedore remembers of installed packages;
+        it compares times of files by about two minutes only
+    """
+    cloud.write_configuration()
+    if not remembered:
+        memory = cloud.layout.data / 'cache' / 'python-entrypoints'
+        shutil.rmtree(memory, ignore_errors=True)
+    cloud.restart('glance')
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Plugins:
+    """Starts Glance anew with other import plugins."""
+
+    cloud: clouds.Cloud
+
+    def __call__(self, *names: str, **image_import: Any) -> None:
+        site = self.cloud.site
+        glance = site.options.extra.get('glance-image-import', {})
+        group = {**glance.get('image_import_opts', {}), **image_import}
+        options = dataclasses.replace(
+            site.options,
+            import_plugins=names,
+            extra={
+                **site.options.extra,
+                'glance-image-import': {**glance, 'image_import_opts': group},
+            },
+        )
+        self.cloud.site = dataclasses.replace(site, options=options)
+        restart_glance(self.cloud)
+
+
+@pytest.fixture
+def plugins(cloud: clouds.Cloud) -> Iterator[Plugins]:
+    before = cloud.site
+    yield Plugins(cloud)
+    cloud.site = before
+    restart_glance(cloud)
+
+
+@pytest.mark.parametrize(
+    ('names', 'sentence'),
+    [
+        (('hepix_record', 'hepix_verify'), 'must list hepix_record last'),
+        (('hepix_verify',), 'must list hepix_record exactly once'),
+        (('hepix_record',), 'must list hepix_verify exactly once'),
+        (
+            ('hepix_verify', *OURS),
+            'must list hepix_verify exactly once',
+        ),
+        ((*OURS, 'image_decompression'), 'must list hepix_record last'),
+        (
+            ('hepix_verify', 'image_decompression', 'hepix_record'),
+            'may change the image after the check',
+        ),
+        (
+            ('hepix_verify', 'image_conversion', 'hepix_record'),
+            'may change the image after the check',
+        ),
+    ],
+    ids=lambda value: '-'.join(value) if isinstance(value, tuple) else '',
+)
+def test_plugins_in_wrong_places_refuse_every_import(
+    cloud: clouds.Cloud,
+    user: acts.Images,
+    rows: catalogue_rows.Rows,
+    plugins: Plugins,
+    names: tuple[str, ...],
+    sentence: str,
+) -> None:
+    data = acts.some_bytes(4096)
+    rows.endorse(data)
+    plugins(*names)
+    outcome = user.imported(data)
+    assert_refused(cloud, rows, outcome, sentence)
+
+
+def test_a_partner_that_cannot_be_loaded_refuses_every_import(
+    cloud: clouds.Cloud,
+    user: acts.Images,
+    rows: catalogue_rows.Rows,
+    plugins: Plugins,
+) -> None:
+    data = acts.some_bytes(4096)
+    rows.endorse(data)
+    (points,) = cloud.layout.site.glob('hepix_vm*.dist-info/entry_points.txt')
+    content = points.read_text()
+    points.write_text(
+        content.replace('hepix_vm.glance.record', 'hepix_vm.glance.gone')
+    )
+    try:
+        plugins(*OURS)
+        outcome = user.imported(data)
+    finally:
+        points.write_text(content)
+    assert_refused(cloud, rows, outcome, 'hepix_record but did not load it')
+
+
+def test_the_checked_bytes_are_those_after_decompression_before_us(
+    user: acts.Images, rows: catalogue_rows.Rows, plugins: Plugins
+) -> None:
+    data = acts.some_bytes()
+    rows.endorse(data)
+    plugins('image_decompression', *OURS)
+    assert_taken_in(rows, user.imported(gzip.compress(data)), data)
+
+
+def test_conversion_between_ours_where_the_site_allows_it(
+    cloud: clouds.Cloud,
+    user: acts.Images,
+    rows: catalogue_rows.Rows,
+    configuration: pathlib.Path,
+    plugins: Plugins,
+) -> None:
+    data = acts.some_bytes()
+    packed = gzip.compress(data)
+    rows.endorse(packed)
+    configuration.write_text(
+        configuration.read_text() + '\n[glance_import]\n'
+        'allow_conversion = true\n'
+    )
+    plugins('hepix_verify', 'image_decompression', 'hepix_record')
+    outcome = user.imported(packed)
+    assert outcome.status == 'success', outcome.message
+    record = rows.recorded(outcome.image['id'])
+    assert record is not None
+    assert record.state == 'positive'
+    assert record.sha512 == catalogue_rows.sha512(packed)
+    assert record.size == len(packed)
+    assert record.final_sha512 == catalogue_rows.sha512(data)
+    assert record.final_size == len(data) == outcome.image['size']
+    assert outcome.image['os_hash_value'] == record.final_sha512
+    # What is endorsed is what the endorser made, not what comes out.
+    refused = user.imported(gzip.compress(acts.some_bytes()))
+    assert_refused(cloud, rows, refused, '(not-endorsed)')
+
+
+# --- a plugin of the site between ours
+
+
+STEP = 'hepix_test_step'
+STEP_SOURCE = '''
+"""Import plugin of the tests; the image's name says what it does."""
+import pathlib
+import time
+
+from taskflow.patterns import linear_flow
+from taskflow import task
+
+
+class Step(task.Task):
+    def __init__(self, repo, image_id, name):
+        super().__init__(name=name)
+        self.repo = repo
+        self.image_id = image_id
+
+    def execute(self, file_path, **kwargs):
+        name = self.repo.get(self.image_id).name
+        path = pathlib.Path(file_path.removeprefix('file://'))
+        if name == 'exchange':
+            path.write_bytes(bytes(path.stat().st_size))
+        elif name == 'fail':
+            raise RuntimeError('the plugin of the site fails')
+        elif name == 'wait':
+            reached = path.with_name(f'{self.image_id}.reached')
+            reached.touch()
+            for _ in range(3000):
+                if not reached.exists():
+                    return
+                time.sleep(0.1)
+
+
+def get_flow(**kwargs):
+    name = 'step-' + kwargs['task_id']
+    return linear_flow.Flow('step').add(
+        Step(kwargs['image_repo'], kwargs['image_id'], name)
+    )
+'''
+
+
+@pytest.fixture
+def step(
+    cloud: clouds.Cloud, configuration: pathlib.Path, plugins: Plugins
+) -> Iterator[Plugins]:
+    """Glance with the plugin between ours; the site vouches for it."""
+    folder = cloud.layout.site
+    module = folder / f'{STEP}.py'
+    module.write_text(STEP_SOURCE)
+    info = folder / f'{STEP}-1.0.dist-info'
+    info.mkdir(exist_ok=True)
+    (info / 'METADATA').write_text(
+        f'Metadata-Version: 2.1\nName: {STEP}\nVersion: 1.0\n'
+    )
+    (info / 'entry_points.txt').write_text(
+        f'[glance.image_import.plugins]\n{STEP} = {STEP}:get_flow\n'
+    )
+    configuration.write_text(
+        configuration.read_text() + '\n[glance_import]\n'
+        f'unchanging_plugins = {STEP}\n'
+    )
+    plugins('hepix_verify', STEP, 'hepix_record', max_parallel_stores='2')
+    yield plugins
+    module.unlink()
+    for path in info.iterdir():
+        path.unlink()
+    info.rmdir()
+
+
+def reached(cloud: clouds.Cloud, image_id: str) -> pathlib.Path:
+    """The file that says that the plugin waits, and whose end lets it go."""
+    path = acts.staged(cloud, f'{image_id}.reached')
+    waits.until(
+        'the import to reach the plugin of the tests',
+        path.exists,
+        acts.LIMIT,
+        log=cloud.log('glance'),
+    )
+    return path
+
+
+@pytest.mark.usefixtures('step')
+class TestBetweenOurs:
+    """What happens between the check and the upload."""
+
+    def test_bytes_exchanged_after_the_check_are_not_stored(
+        self,
+        cloud: clouds.Cloud,
+        user: acts.Images,
+        rows: catalogue_rows.Rows,
+    ) -> None:
+        data = acts.some_bytes()
+        rows.endorse(data)
+        outcome = user.imported(data, name='exchange')
+        assert_refused(
+            cloud, rows, outcome, 'os_hash_value of uploaded data is different'
+        )
+        assert rows.events(outcome.image['id']) == [
+            'import-verified',
+            'import-recorded',
+            'import-dropped',
+        ]
+        assert_taken_in(rows, user.imported(data), data)
+
+    def test_exchanged_bytes_become_no_image_in_several_stores(
+        self,
+        cloud: clouds.Cloud,
+        user: acts.Images,
+        rows: catalogue_rows.Rows,
+    ) -> None:
+        data = acts.some_bytes()
+        rows.endorse(data)
+        image_id = user.create('exchange')
+        user.stage(image_id, data)
+        user.start(image_id, stores=['local', 'local2'])
+        outcome = user.finished(image_id)
+        assert outcome.status == 'failure'
+        assert outcome.image['status'] == 'queued'
+        assert not outcome.image.get('stores')
+        assert outcome.image['os_hash_value'] is None
+        record = rows.recorded(image_id)
+        assert record is not None
+        assert record.state == 'withdrawn'
+
+    def test_a_failure_between_ours_leaves_nothing(
+        self,
+        cloud: clouds.Cloud,
+        user: acts.Images,
+        rows: catalogue_rows.Rows,
+    ) -> None:
+        data = acts.some_bytes()
+        rows.endorse(data)
+        outcome = user.imported(data, name='fail')
+        assert_refused(cloud, rows, outcome, 'Internal Error')
+
+    def test_the_user_sees_progress(
+        self,
+        cloud: clouds.Cloud,
+        user: acts.Images,
+        rows: catalogue_rows.Rows,
+    ) -> None:
+        data = acts.some_bytes(2 * acts.MIB)
+        rows.endorse(data)
+        image_id = user.create('wait')
+        user.stage(image_id, data)
+        user.start(image_id)
+        waiting = reached(cloud, image_id)
+        message = user.task(image_id)['message']
+        assert message == 'Checked 1 of 2 MiB of the image data'
+        record = rows.recorded(image_id)
+        assert record is not None
+        assert record.state == 'verified'
+        waiting.unlink()
+        assert_taken_in(rows, user.finished(image_id), data)
+
+    def test_an_image_deleted_while_importing_stays_refused(
+        self,
+        cloud: clouds.Cloud,
+        user: acts.Images,
+        rows: catalogue_rows.Rows,
+    ) -> None:
+        data = acts.some_bytes()
+        rows.endorse(data)
+        image_id = user.create('wait')
+        user.stage(image_id, data)
+        user.start(image_id)
+        waiting = reached(cloud, image_id)
+        user.client.images.delete(image_id)
+        waiting.unlink()
+        waits.until(
+            'the record to be withdrawn',
+            lambda: (
+                getattr(rows.recorded(image_id), 'state', '') == 'withdrawn'
+            ),
+            acts.LIMIT,
+            log=cloud.log('glance'),
+        )
+        assert not acts.staged(cloud, image_id).exists()
+
+    def test_a_glance_that_is_killed_leaves_no_positive_record(
+        self,
+        cloud: clouds.Cloud,
+        user: acts.Images,
+        rows: catalogue_rows.Rows,
+    ) -> None:
+        data = acts.some_bytes()
+        rows.endorse(data)
+        image_id = user.create('wait')
+        user.stage(image_id, data)
+        user.start(image_id)
+        waiting = reached(cloud, image_id)
+        cloud.restart('glance')
+        waiting.unlink()
+        record = rows.recorded(image_id)
+        assert record is not None
+        assert record.state == 'verified'
+        assert user.client.images.get(image_id)['status'] == 'importing'
+
+
+# --- a Glance with one store
+
+
+@pytest.fixture
+def one_store(cloud: clouds.Cloud) -> Iterator[None]:
+    """Glance in the old way: [glance_store] and node_staging_uri."""
+    before = cloud.site
+    data = cloud.layout.data / 'glance'
+    extra = dict(before.options.extra)
+    glance = extra.get('glance-api', {})
+    extra['glance-api'] = {
+        **glance,
+        'DEFAULT': {
+            **glance.get('DEFAULT', {}),
+            'enabled_backends': None,
+            'node_staging_uri': f'file://{data / "staging"}',
+        },
+        'glance_store': {
+            'default_backend': None,
+            'stores': 'file',
+            'default_store': 'file',
+            'filesystem_store_datadir': str(data / 'local'),
+        },
+    }
+    options = dataclasses.replace(before.options, extra=extra)
+    cloud.site = dataclasses.replace(before, options=options)
+    restart_glance(cloud)
+    yield
+    cloud.site = before
+    restart_glance(cloud)
+
+
+@pytest.mark.usefixtures('one_store')
+def test_a_glance_with_one_store_behaves_the_same(
+    cloud: clouds.Cloud,
+    user: acts.Images,
+    rows: catalogue_rows.Rows,
+    tmp_path: pathlib.Path,
+) -> None:
+    data = acts.some_bytes()
+    image_id = user.create()
+    user.stage(image_id, data)
+    user.start(image_id)
+    assert_refused(cloud, rows, user.finished(image_id), '(not-endorsed)')
+    rows.endorse(data)
+    user.stage(image_id, data)
+    user.start(image_id)
+    assert_taken_in(rows, user.finished(image_id, imports=2), data)
+    (tmp_path / 'image').write_bytes(data + b'!')
+    with served(tmp_path) as url:
+        image_id = user.create()
+        user.start(image_id, 'web-download', uri=f'{url}/image')
+        refused = user.finished(image_id)
+    assert_refused(cloud, rows, refused, '(not-endorsed)')
