@@ -9,11 +9,9 @@ transaction, replay state included, before anything acts on it.
 
 from __future__ import annotations
 
-import dataclasses
 import datetime
 import hashlib
 import json
-from typing import Any
 from typing import cast
 from typing import Literal
 
@@ -21,6 +19,7 @@ import sqlalchemy as sa
 
 from hepix_vm.catalogue import database
 from hepix_vm.catalogue import fetch
+from hepix_vm.catalogue import merge
 from hepix_vm.catalogue import model
 from hepix_vm.catalogue import schema
 from hepix_vm.catalogue import settle
@@ -32,22 +31,12 @@ from hepix_vm import trust
 from hepix_vm.trust import names
 from hepix_vm.trust import replay
 
+#: Bytes of a refused message that are kept at most.
+KEPT = 1024 * 1024
+
 #: Codes of a stored list's verification that decisions judge themselves,
 #: at decision time and by the list's own dates.
 _JUDGED_LATER = frozenset({trust.Code.LIST_EXPIRED})
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Stored:
-    """What storing a list changed.
-
-    :ivar problems: entries that were left out, with the reason
-    """
-
-    new_list: bool
-    added: int = 0
-    withdrawn: int = 0
-    problems: tuple[str, ...] = ()
 
 
 def policy(subscription: subscription_.Subscription) -> trust.Policy:
@@ -55,19 +44,27 @@ def policy(subscription: subscription_.Subscription) -> trust.Policy:
 
     :raises errors.Misconfigured: for a DN that cannot be read in one way
     """
-    return trust.Policy(
-        crl=_mode(subscription.crl),
-        signing_policy=_mode(subscription.signing_policy),
-        pins=subscription.pins,
-        accept_self_signed_pinned=subscription.dangerous_accept_self_signed,
-        accept_server_auth=subscription.accept_server_certificates,
-        allow_sha1_dangerous=subscription.dangerous_accept_sha1,
-        endorser=trust.Endorser(
-            subject=_name(subscription, 'endorser_subject'),
-            issuer=_name(subscription, 'endorser_issuer'),
-        ),
-        list_identifier=subscription.list_identifier,
+    endorser = trust.Endorser(
+        subject=_name(subscription, 'endorser_subject'),
+        issuer=_name(subscription, 'endorser_issuer'),
     )
+    try:
+        return trust.Policy(
+            crl=_mode(subscription.crl),
+            signing_policy=_mode(subscription.signing_policy),
+            pins=subscription.pins,
+            accept_self_signed_pinned=(
+                subscription.dangerous_accept_self_signed
+            ),
+            accept_server_auth=subscription.accept_server_certificates,
+            allow_sha1_dangerous=subscription.dangerous_accept_sha1,
+            endorser=endorser,
+            list_identifier=subscription.list_identifier,
+        )
+    except errors.Misconfigured as exc:
+        raise errors.Misconfigured(
+            f'group [subscription:{subscription.name}]: {exc}'
+        ) from exc
 
 
 def _mode(text: str) -> Literal['require', 'if-present', 'off']:
@@ -89,28 +86,28 @@ def judge(
     subscription: subscription_.Subscription,
     message: bytes,
     anchors: trust.TrustAnchors,
-    state: store.SubscriptionState | None,
     now: int,
 ) -> trust.EndorsedList:
-    """Believe a message, or say why not.
+    """Believe a message, or say why not; :func:`store_list` goes on.
 
-    :raises errors.Refused: for a message that is not believed, rollback
-        and equivocation included
+    :raises errors.Refused: for a message that is not believed
     :raises errors.Misconfigured: for a subscription that cannot be used
     """
-    when = _moment(now)
-    endorsed = trust.verify(message, anchors, policy(subscription), when)
-    replay.check(_seen(state), endorsed, when)
-    return endorsed
+    return trust.verify(message, anchors, policy(subscription), _moment(now))
 
 
-def _seen(state: store.SubscriptionState | None) -> replay.Seen | None:
+def _seen(
+    subscription: subscription_.Subscription,
+    state: store.SubscriptionState | None,
+) -> replay.Seen | None:
     if (
         state is None
         or state.list_identifier is None
         or state.list_version is None
         or state.created is None
         or state.payload_sha256 is None
+        # The operator follows another list under the name of this one.
+        or state.list_identifier != subscription.list_identifier
     ):
         return None
     return replay.Seen(
@@ -152,69 +149,104 @@ def store_list(
     message: bytes,
     validators: fetch.Validators,
     now: int,
-) -> Stored:
-    """Make a believed list the newest one of its subscription."""
+) -> merge.Stored:
+    """Make a believed list the newest one of its subscription.
+
+    It is held against the list before it inside the transaction, so that
+    of two syncs at once none can put an older list over a newer one.
+
+    :raises errors.Refused: for rollback and equivocation
+    """
     state = store.subscription_state(transaction.connection, subscription.name)
+    outcome = replay.check(_seen(subscription, state), endorsed, _moment(now))
     image_list = endorsed.image_list
-    values: dict[str, Any] = {
-        'configured': True,
-        'standing': model.Standing.TRUSTED.value,
-        'verified_at': now,
-        'max_age': subscription.list_max_age,
-        'projects': settle.projects_text(subscription, image_list.vo),
-        'last_attempt': now,
-        'last_code': str(trust.Code.OK),
-        'last_detail': '',
-        'etag': validators.etag,
-        'last_modified': validators.last_modified,
-    }
-    same = (
-        state is not None and state.payload_sha256 == endorsed.payload_sha256
+    new_list = not isinstance(outcome, replay.Same)
+    transaction.put(
+        schema.subscription,
+        {'name': subscription.name},
+        {
+            'configured': True,
+            'standing': model.Standing.TRUSTED.value,
+            'verified_at': now,
+            'max_age': subscription.list_max_age,
+            'projects': settle.projects_text(subscription, image_list.vo),
+            'last_attempt': now,
+            'last_code': str(trust.Code.OK),
+            'last_detail': '',
+            'etag': validators.etag,
+            'last_modified': validators.last_modified,
+            'list_id': _message_row(
+                transaction, subscription.name, state, endorsed, message, now
+            ),
+            'list_identifier': image_list.identifier,
+            'list_version': image_list.version,
+            'created': _seconds(image_list.created),
+            'expires': _seconds(image_list.expires),
+            'payload_sha256': endorsed.payload_sha256,
+        },
     )
-    key = {'name': subscription.name}
-    if state is not None and state.standing is not model.Standing.TRUSTED:
+    # An unchanged list, too: what stood in an image's way may be gone.
+    stored = merge.merge(transaction, subscription, image_list, new_list, now)
+    _remember(transaction, subscription.name, state, image_list, stored, now)
+    return stored
+
+
+def _message_row(
+    transaction: database.Transaction,
+    name: str,
+    state: store.SubscriptionState | None,
+    endorsed: trust.EndorsedList,
+    message: bytes,
+    now: int,
+) -> int:
+    """The row that holds the message; the same message is kept once.
+
+    A list that was only signed anew is another message: its first
+    signature may fail long before the new one does.
+    """
+    table = schema.list_seen
+    if state is not None and state.list_id is not None:
+        held = transaction.execute(
+            sa.select(table.c.message_sha256).where(
+                table.c.id == state.list_id
+            )
+        ).scalar()
+        if held == endorsed.message_sha256:
+            return state.list_id
+    return remember_message(
+        transaction, name, message, now, trust.Code.OK, '', endorsed
+    )
+
+
+def _remember(
+    transaction: database.Transaction,
+    name: str,
+    before: store.SubscriptionState | None,
+    image_list: imagelist.ImageList,
+    stored: merge.Stored,
+    now: int,
+) -> None:
+    trusted = model.Standing.TRUSTED
+    if before is not None and before.standing is not trusted:
         transaction.remember(
             now,
             'sync',
             'standing',
-            subscription.name,
-            f'{state.standing} is now {model.Standing.TRUSTED}',
+            name,
+            f'{before.standing} is now {trusted}',
         )
-    if same:
-        transaction.put(schema.subscription, key, values)
-        return Stored(new_list=False)
-    list_id = remember_message(
-        transaction,
-        subscription.name,
-        message,
-        now,
-        trust.Code.OK,
-        '',
-        endorsed,
-    )
-    values |= {
-        'list_id': list_id,
-        'list_identifier': image_list.identifier,
-        'list_version': image_list.version,
-        'created': _seconds(image_list.created),
-        'expires': _seconds(image_list.expires),
-        'payload_sha256': endorsed.payload_sha256,
-    }
-    transaction.put(schema.subscription, key, values)
-    stored = _merge(transaction, subscription, image_list, now)
+    if not stored.new_list and not stored.added and not stored.withdrawn:
+        return
     transaction.remember(
         now,
         'sync',
         'list-accepted',
-        subscription.name,
+        name,
         f'list {image_list.identifier} version {image_list.version}: '
         f'{stored.added} images added, {stored.withdrawn} withdrawn',
     )
     for problem in stored.problems:
-        transaction.remember(
-            now, 'sync', 'list-problem', subscription.name, problem
-        )
-    return stored
+        transaction.remember(now, 'sync', 'list-problem', name, problem)
 
 
 def remember_message(
@@ -227,6 +259,9 @@ def remember_message(
     endorsed: trust.EndorsedList | None = None,
 ) -> int:
     """Keep a message with its verdict; the same refusal is kept once.
+
+    Of a large refused message only the digest is kept: whoever answers for
+    a server must not be able to fill the database.
 
     :returns: the row's id
     """
@@ -252,7 +287,7 @@ def remember_message(
             code=str(code),
             detail=detail,
             message_sha256=digest,
-            message=message,
+            message=message if accepted or len(message) <= KEPT else b'',
             list_identifier=image_list.identifier if image_list else None,
             list_version=image_list.version if image_list else None,
             signers=json.dumps(
@@ -269,153 +304,6 @@ def remember_message(
     )
     key = inserted.inserted_primary_key
     return int(key[0]) if key else 0
-
-
-def _merge(
-    transaction: database.Transaction,
-    subscription: subscription_.Subscription,
-    image_list: imagelist.ImageList,
-    now: int,
-) -> Stored:
-    """Bring the subscription's endorsements to what the list says."""
-    connection = transaction.connection
-    known = {
-        (image.identifier, image.version, image.sha512): image
-        for image in store.images(
-            connection, subscription.name, with_withdrawn=True
-        )
-    }
-    held = store.identifiers_held(
-        connection,
-        (image.identifier for image in image_list.images),
-        subscription.name,
-    )
-    by_identifier: dict[str, list[store.Image]] = {}
-    for image in known.values():
-        by_identifier.setdefault(image.identifier, []).append(image)
-    problems = [str(p) for p in image_list.problems]
-    listed = set()
-    added: list[dict[str, Any]] = []
-    for entry in image_list.images:
-        problem = _problem(
-            entry, held, by_identifier.get(entry.identifier, [])
-        )
-        if problem:
-            problems.append(f'at {entry.place}: {problem}')
-            continue
-        key = (entry.identifier, entry.version, entry.sha512)
-        listed.add(key)
-        values = _row(entry, image_list.vo)
-        if key not in known:
-            added.append(
-                values
-                | {
-                    'subscription': subscription.name,
-                    'revision': transaction.revision,
-                    'approved': False,
-                    'withdrawn': False,
-                    'first_seen': now,
-                }
-            )
-        elif _differs(known[key], values):
-            _update(
-                transaction, [known[key].row], values | {'withdrawn': False}
-            )
-    if added:
-        transaction.connection.execute(schema.endorsement.insert(), added)
-    gone = [
-        image.row
-        for key, image in known.items()
-        if key not in listed and not image.withdrawn
-    ]
-    _update(transaction, gone, {'withdrawn': True})
-    settle.approvals(transaction, subscription)
-    return Stored(True, len(added), len(gone), tuple(problems))
-
-
-def _problem(
-    entry: imagelist.ImageEntry,
-    held: dict[str, str],
-    known: list[store.Image],
-) -> str:
-    """Why an entry does not count; '' when it does.
-
-    The rules are the specification's: an image identifier belongs to the
-    list that had it first, and the versions of an image never decrease.
-    """
-    if entry.identifier in held:
-        return (
-            f'image {entry.identifier} is already listed by subscription '
-            f'{held[entry.identifier]}, which keeps it; one of the two '
-            'endorsers has to use another identifier'
-        )
-    version = imagelist.version_key(entry.version)
-    for image in known:
-        other = imagelist.version_key(image.version)
-        if other > version:
-            return (
-                f'image {entry.identifier} went back from version '
-                f'{image.version} to {entry.version}; its endorser has to '
-                'raise the version'
-            )
-        if other == version and image.sha512 != entry.sha512:
-            return (
-                f'image {entry.identifier} has other bytes under the same '
-                f'version {entry.version}; its endorser has to raise the '
-                'version'
-            )
-    return ''
-
-
-def _row(entry: imagelist.ImageEntry, vo: str | None) -> dict[str, Any]:
-    return {
-        'identifier': entry.identifier,
-        'version': entry.version,
-        'sha512': entry.sha512,
-        'size': entry.size,
-        'expires': None if entry.expires is None else _seconds(entry.expires),
-        'vo': vo,
-        'title': entry.title,
-        'uri': entry.uri,
-        'entry': json.dumps(
-            {
-                'description': entry.description,
-                'arch': entry.arch,
-                'os': entry.os,
-                'os_name': entry.os_name,
-                'os_version': entry.os_version,
-                'hypervisors': list(entry.hypervisors),
-                'format': entry.format,
-                'core_minimum': entry.core_minimum,
-                'ram_minimum': entry.ram_minimum,
-                'mpuri': entry.mpuri,
-                'comments': entry.comments,
-            },
-            sort_keys=True,
-        ),
-    }
-
-
-def _differs(image: store.Image, values: dict[str, Any]) -> bool:
-    if image.withdrawn:
-        return True
-    return any(
-        getattr(image, name) != value
-        for name, value in values.items()
-        if name != 'entry'
-    ) or image.entry != json.loads(values['entry'])
-
-
-def _update(
-    transaction: database.Transaction, rows: list[int], values: dict[str, Any]
-) -> None:
-    table = schema.endorsement
-    for start in range(0, len(rows), 500):
-        transaction.execute(
-            table.update()
-            .where(table.c.id.in_(rows[start : start + 500]))
-            .values(**values, revision=transaction.revision)
-        )
 
 
 def _moment(seconds: int) -> datetime.datetime:

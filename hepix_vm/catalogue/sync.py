@@ -43,14 +43,15 @@ class Outcome(enum.StrEnum):
     REFUSED = 'refused'
     UNREACHABLE = 'unreachable'
     MISCONFIGURED = 'misconfigured'
+    FAILED = 'failed'
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Report:
     """What one sync of one subscription did.
 
-    :ivar code: ``ok``, a refusal code of trust, ``fetch`` or
-        ``configuration``
+    :ivar code: ``ok``, a refusal code of trust, ``fetch``,
+        ``configuration``, ``store`` or ``internal-error``
     :ivar standing: of the stored list afterwards
     """
 
@@ -66,12 +67,15 @@ class Report:
 
     @property
     def well(self) -> bool:
-        """Whether an operator has nothing to look at."""
-        return (
-            self.outcome in (Outcome.ACCEPTED, Outcome.UNCHANGED)
-            and self.standing is model.Standing.TRUSTED
-            and not self.problems
-        )
+        """Whether an operator has nothing to look at.
+
+        The problems of a list are news once: when it is accepted.
+        """
+        if self.standing is not model.Standing.TRUSTED:
+            return False
+        if self.outcome is Outcome.ACCEPTED:
+            return not self.problems
+        return self.outcome is Outcome.UNCHANGED
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -182,13 +186,34 @@ def _reports(
             )
         for future in futures.as_completed(attempts):
             attempt = future.result()
-            yield _one(
-                database_,
-                attempt,
-                states.get(attempt.subscription.name),
-                anchors,
-                now,
-            )
+            state = states.get(attempt.subscription.name)
+            yield _contained(database_, attempt, state, anchors, now)
+
+
+def _contained(
+    database_: database.Database,
+    attempt: _Attempt,
+    before: store.SubscriptionState | None,
+    anchors: _Anchors,
+    now: int,
+) -> Report:
+    """What breaks with one subscription stays with it."""
+    try:
+        return _one(database_, attempt, anchors, now)
+    except database.FAILURES as exc:
+        code = 'store'
+        detail = f'cannot be stored: {database.cause(exc)}'
+    except Exception as exc:
+        LOG.exception('sync of %s', attempt.subscription.name)
+        code, detail = 'internal-error', f'{type(exc).__name__}: {exc}'
+    return Report(
+        attempt.subscription.name,
+        Outcome.FAILED,
+        code,
+        detail,
+        before.standing if before else model.Standing.DISTRUSTED,
+        before.list_version if before else None,
+    )
 
 
 def _attempt(
@@ -232,13 +257,12 @@ class _Anchors:
 def _one(
     database_: database.Database,
     attempt: _Attempt,
-    state: store.SubscriptionState | None,
     anchors: _Anchors,
     now: int,
 ) -> Report:
     """Judge what came, keep it, and look again at what is stored."""
     subscription = attempt.subscription
-    message = _stored(database_, state)
+    state, message = _stored(database_, subscription.name)
     try:
         trusted = anchors.of(subscription.trust_anchors)
         accept.policy(subscription)
@@ -279,22 +303,20 @@ def _one(
             now,
         )
     try:
-        endorsed = accept.judge(
-            subscription, offered.content, trusted, state, now
-        )
+        endorsed = accept.judge(subscription, offered.content, trusted, now)
+        with database_.writing() as transaction:
+            stored = accept.store_list(
+                transaction,
+                subscription,
+                endorsed,
+                offered.content,
+                offered.validators,
+                now,
+            )
     except errors.Refused as exc:
         standing = _again(subscription, message, trusted, now)
         return _refused(
             database_, subscription, offered.content, exc, standing, now
-        )
-    with database_.writing() as transaction:
-        stored = accept.store_list(
-            transaction,
-            subscription,
-            endorsed,
-            offered.content,
-            offered.validators,
-            now,
         )
     return Report(
         subscription.name,
@@ -310,12 +332,14 @@ def _one(
 
 
 def _stored(
-    database_: database.Database, state: store.SubscriptionState | None
-) -> bytes | None:
-    if state is None or state.list_id is None:
-        return None
+    database_: database.Database, name: str
+) -> tuple[store.SubscriptionState | None, bytes | None]:
+    """What is known of a subscription, and its newest message."""
     with database_.reading() as connection:
-        return store.message(connection, state.list_id)
+        state = store.subscription_state(connection, name)
+        if state is None or state.list_id is None:
+            return state, None
+        return state, store.message(connection, state.list_id)
 
 
 def _again(
@@ -420,5 +444,6 @@ def _log(report: Report) -> None:
         report.withdrawn,
         report.detail,
     )
-    for problem in report.problems:
-        LOG.warning('subscription=%s %s', report.subscription, problem)
+    if report.outcome is Outcome.ACCEPTED:
+        for problem in report.problems:
+            LOG.warning('subscription=%s %s', report.subscription, problem)

@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A believed list becomes endorsements: what is new, what is gone, and which
+of its entries do not count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+import dataclasses
+import datetime
+import json
+from typing import Any
+
+from hepix_vm.catalogue import database
+from hepix_vm.catalogue import schema
+from hepix_vm.catalogue import settle
+from hepix_vm.catalogue import store
+from hepix_vm.catalogue import subscription as subscription_
+from hepix_vm import imagelist
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Stored:
+    """What storing a list changed.
+
+    :ivar problems: entries that were left out, with the reason
+    """
+
+    new_list: bool
+    added: int = 0
+    withdrawn: int = 0
+    problems: tuple[str, ...] = ()
+
+
+def merge(
+    transaction: database.Transaction,
+    subscription: subscription_.Subscription,
+    image_list: imagelist.ImageList,
+    new_list: bool,
+    now: int,
+) -> Stored:
+    """Bring the subscription's endorsements to what the list says."""
+    connection = transaction.connection
+    known = {
+        (image.identifier, image.version, image.sha512): image
+        for image in store.images(
+            connection, subscription.name, with_withdrawn=True
+        )
+    }
+    entries, problems = _good_entries(
+        image_list,
+        known.values(),
+        store.identifiers_held(
+            connection,
+            (image.identifier for image in image_list.images),
+            subscription.name,
+        ),
+    )
+    added: list[dict[str, Any]] = []
+    for entry in entries:
+        values = _row(entry, image_list.vo)
+        image = known.pop(
+            (entry.identifier, entry.version, entry.sha512), None
+        )
+        if image is None:
+            added.append(
+                values
+                | {
+                    'subscription': subscription.name,
+                    'revision': transaction.revision,
+                    'approved': False,
+                    'withdrawn': False,
+                    'first_seen': now,
+                }
+            )
+        elif _differs(image, values):
+            _update(transaction, [image.row], values | {'withdrawn': False})
+    if added:
+        connection.execute(schema.endorsement.insert(), added)
+    gone = [image.row for image in known.values() if not image.withdrawn]
+    _update(transaction, gone, {'withdrawn': True})
+    settle.approvals(transaction, subscription)
+    return Stored(new_list, len(added), len(gone), tuple(problems))
+
+
+def _good_entries(
+    image_list: imagelist.ImageList,
+    known: Iterable[store.Image],
+    held: dict[str, str],
+) -> tuple[list[imagelist.ImageEntry], list[str]]:
+    """The entries that count, and what speaks against the others."""
+    by_identifier: dict[str, list[store.Image]] = {}
+    for image in known:
+        by_identifier.setdefault(image.identifier, []).append(image)
+    problems = [str(p) for p in image_list.problems]
+    entries = []
+    for entry in image_list.images:
+        earlier = by_identifier.get(entry.identifier, [])
+        problem = _problem(entry, held, earlier)
+        if problem:
+            problems.append(f'at {entry.place}: {problem}')
+        else:
+            entries.append(entry)
+    return entries, problems
+
+
+def _problem(
+    entry: imagelist.ImageEntry,
+    held: dict[str, str],
+    known: list[store.Image],
+) -> str:
+    """Why an entry does not count; '' when it does.
+
+    The rules are the specification's: an image identifier belongs to the
+    list that had it first, and the versions of an image never decrease.
+    """
+    if entry.identifier in held:
+        return (
+            f'image {entry.identifier} is already listed by subscription '
+            f'{held[entry.identifier]}, which keeps it; one of the two '
+            'endorsers has to use another identifier'
+        )
+    version = imagelist.version_key(entry.version)
+    for image in known:
+        other = imagelist.version_key(image.version)
+        if other > version:
+            return (
+                f'image {entry.identifier} went back from version '
+                f'{image.version} to {entry.version}; its endorser has to '
+                'raise the version'
+            )
+        if other == version and image.sha512 != entry.sha512:
+            return (
+                f'image {entry.identifier} has other bytes under the same '
+                f'version {entry.version}; its endorser has to raise the '
+                'version'
+            )
+    return ''
+
+
+def _row(entry: imagelist.ImageEntry, vo: str | None) -> dict[str, Any]:
+    return {
+        'identifier': entry.identifier,
+        'version': entry.version,
+        'sha512': entry.sha512,
+        'size': entry.size,
+        'expires': None if entry.expires is None else _seconds(entry.expires),
+        'vo': vo,
+        'title': entry.title,
+        'uri': entry.uri,
+        'entry': json.dumps(
+            {
+                'description': entry.description,
+                'arch': entry.arch,
+                'os': entry.os,
+                'os_name': entry.os_name,
+                'os_version': entry.os_version,
+                'hypervisors': list(entry.hypervisors),
+                'format': entry.format,
+                'core_minimum': entry.core_minimum,
+                'ram_minimum': entry.ram_minimum,
+                'mpuri': entry.mpuri,
+                'comments': entry.comments,
+            },
+            sort_keys=True,
+        ),
+    }
+
+
+def _differs(image: store.Image, values: dict[str, Any]) -> bool:
+    if image.withdrawn:
+        return True
+    return any(
+        getattr(image, name) != value
+        for name, value in values.items()
+        if name != 'entry'
+    ) or image.entry != json.loads(values['entry'])
+
+
+def _update(
+    transaction: database.Transaction, rows: list[int], values: dict[str, Any]
+) -> None:
+    table = schema.endorsement
+    for start in range(0, len(rows), 500):
+        transaction.execute(
+            table.update()
+            .where(table.c.id.in_(rows[start : start + 500]))
+            .values(**values, revision=transaction.revision)
+        )
+
+
+def _seconds(moment: datetime.datetime) -> int:
+    return int(moment.timestamp())
