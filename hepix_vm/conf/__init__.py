@@ -21,7 +21,14 @@ from hepix_vm import errors
 DEFAULT_FILE = '/etc/hepix_vm/hepix_vm.conf'
 
 #: Modules with ``GROUP``, ``OPTS`` and ``register(conf)``.
-MODULES = ('catalogue', 'fetch', 'openstack', 'glance', 'context')
+MODULES = (
+    'catalogue',
+    'trust',
+    'fetch',
+    'openstack',
+    'glance',
+    'context',
+)
 
 
 def load(
