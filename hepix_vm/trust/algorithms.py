@@ -7,7 +7,6 @@ Object identifiers are those of RFC 3370, 4055, 4056, 5753, 5754 and 8419.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 
 from cryptography import exceptions
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -265,8 +264,3 @@ def verifies(
     except (exceptions.InvalidSignature, ValueError):
         return False
     return True
-
-
-def hexdigest(name: str, data: bytes) -> str:
-    """Lower-case hex digest of some bytes."""
-    return hashlib.new(name, data, usedforsecurity=False).hexdigest()

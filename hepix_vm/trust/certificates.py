@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
+from typing import cast
 from typing import TypeVar
 import warnings
 
@@ -202,26 +203,18 @@ def _raw_fields(data: bytes) -> tuple[bytes, bytes, str]:
     return reader.raw(tbs[offset + 2]), reader.raw(spki), oid
 
 
-def signed_by(
-    signed: x509.Certificate | x509.CertificateRevocationList,
-    issuer: Certificate,
-) -> bool:
-    """Whether an issuer's key signed a certificate or CRL."""
-    try:
-        key = issuer.public_key()
-        scheme = _scheme(signed)
-    except errors.Refused:
-        return False
-    tbs = (
-        signed.tbs_certificate_bytes
-        if isinstance(signed, x509.Certificate)
-        else signed.tbs_certlist_bytes
-    )
+def signed_by(signed: x509.Certificate, issuer: Certificate) -> bool:
+    """Whether an issuer's key signed a certificate.
+
+    :raises hepix_vm.errors.Refused: ``weak-key``: the issuer's
+    """
+    key = issuer.public_key()
+    scheme = _scheme(signed)
     return scheme is not None and algorithms.verifies(
         key,
         scheme,
         signed.signature,
-        tbs,
+        signed.tbs_certificate_bytes,
         key_algorithm=issuer.key_algorithm,
     )
 
@@ -241,21 +234,15 @@ def digest_of(
     return 'sha512' if algorithm is None else algorithm.name
 
 
-def _scheme(
-    signed: x509.Certificate | x509.CertificateRevocationList,
-) -> algorithms.Scheme | None:
+def _scheme(signed: x509.Certificate) -> algorithms.Scheme | None:
     digest = digest_of(signed)
     if digest not in algorithms.HASHES:
         return None
-    if isinstance(signed, x509.CertificateRevocationList):
-        # CRLs have this attribute only in later releases.
-        parameters = getattr(signed, 'signature_algorithm_parameters', None)
-    else:
-        parameters = signed.signature_algorithm_parameters
+    parameters = signed.signature_algorithm_parameters
     if isinstance(parameters, padding.PSS):
-        salt = parameters._salt_length
+        # Of a certificate that was read it is always a number.
         return algorithms.Scheme(
-            'pss', digest, salt if isinstance(salt, int) else 0
+            'pss', digest, cast(int, parameters._salt_length)
         )
     if isinstance(parameters, padding.PKCS1v15):
         return algorithms.Scheme('rsa', digest)

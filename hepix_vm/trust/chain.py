@@ -189,7 +189,7 @@ class _Judge:
                     crl.is_delta
                     and crl.chaining_issuer == link.chaining_issuer
                     and crl.revokes(link.x509.serial_number)
-                    and certificates.signed_by(crl.x509, issuer)
+                    and crl.signed_by(issuer)
                 ):
                     raise codes.refused(
                         codes.Code.REVOKED,

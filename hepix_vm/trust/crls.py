@@ -95,6 +95,10 @@ class Crl:
                 )
         return True
 
+    def signed_by(self, issuer: certificates.Certificate) -> bool:
+        """Whether an issuer's key signed it."""
+        return self.x509.is_signature_valid(issuer.public_key())
+
     @functools.cached_property
     def line(self) -> tuple[names.Name, bytes | None, bytes | None]:
         """What stays the same from one issue of this CRL to the next.

@@ -861,15 +861,10 @@ def _explicit(leaf: pki.Holder) -> Case:
     )
     spki_bytes = writer.seq(spelt, public[2:].removeprefix(named))
     tbs_body = leaf.certificate.tbs_certificate_bytes
-    tbs_body = tbs_body[4:] if tbs_body[1] == 0x82 else tbs_body[3:]
+    tbs_body = writer.body(tbs_body)
     assert public in tbs_body
     tbs = writer.seq(tbs_body.replace(public, spki_bytes))
-    signature = writer.raw_signature(pki.site().issuing.key, tbs, 'sha256')
-    encoded = writer.seq(
-        tbs,
-        writer.algorithm(writer.ECDSA['sha256']),
-        writer.tlv(0x03, b'\0', signature),
-    )
+    encoded = signed_anew(tbs, pki.site().issuing.key)
     content = writer.crlf(lists.payload())
     cms = writer.signed_data([writer.signer_info(content, leaf)], [encoded])
     return Case(writer.multipart(content, cms), 'weak-key')
@@ -1004,28 +999,32 @@ def explicit_policy_required_is_not_asked_for_here() -> Case:
 
 @ATTACKS.add
 def duplicate_extension() -> Case:
-    return _twice(pki.site().issuing)
-
-
-def _twice(ca: pki.Holder) -> Case:
-    """A leaf with two basicConstraints, signed anew."""
-    leaf = _leaf((x509.BasicConstraints(False, None), True), ca=ca)
-    tbs = leaf.certificate.tbs_certificate_bytes
-    at = tbs.index(bytes.fromhex('300c0603551d13'))
-    one = tbs[at:]
-    extensions = writer.tlv(0xA3, writer.seq(one, one))
-    head = tbs[4:] if tbs[1] == 0x82 else tbs[3:]
-    cut = head.rindex(b'\xa3')
-    again = writer.seq(head[:cut], extensions)
-    signature = writer.raw_signature(ca.key, again, 'sha256')
-    encoded = writer.seq(
-        again,
-        writer.algorithm(writer.ECDSA['sha256']),
-        writer.tlv(0x03, b'\0', signature),
-    )
+    leaf, encoded = twice()
     content = writer.crlf(lists.payload())
     cms = writer.signed_data([writer.signer_info(content, leaf)], [encoded])
     return Case(writer.multipart(content, cms), 'malformed')
+
+
+def twice() -> tuple[pki.Holder, bytes]:
+    """A leaf, and the same with two basicConstraints, signed anew."""
+    leaf = _leaf((x509.BasicConstraints(False, None), True))
+    tbs = leaf.certificate.tbs_certificate_bytes
+    one = tbs[tbs.index(bytes.fromhex('300c0603551d13')) :]
+    head = writer.body(tbs)
+    again = writer.seq(
+        head[: head.rindex(b'\xa3')],
+        writer.tlv(0xA3, writer.seq(one, one)),
+    )
+    return leaf, signed_anew(again, pki.site().issuing.key)
+
+
+def signed_anew(tbs: bytes, key: Any) -> bytes:
+    """A certificate or CRL of a changed body, signed with an EC key."""
+    return writer.seq(
+        tbs,
+        writer.algorithm(writer.ECDSA['sha256']),
+        writer.tlv(0x03, b'\0', writer.raw_signature(key, tbs, 'sha256')),
+    )
 
 
 # Signing policies

@@ -56,6 +56,11 @@ def tlv(tag: int, *parts: bytes) -> bytes:
     return bytes([tag, 0x80 | len(octets)]) + octets + body
 
 
+def body(element: bytes) -> bytes:
+    """The content of an element of definite length."""
+    return element[2 + (element[1] & 0x7F if element[1] & 0x80 else 0) :]
+
+
 def indefinite(tag: int, *parts: bytes) -> bytes:
     """A constructed element of indefinite length."""
     return bytes([tag, 0x80]) + b''.join(parts) + b'\0\0'

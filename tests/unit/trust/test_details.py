@@ -1,0 +1,320 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Corners of the modules that no whole message reaches by itself."""
+
+from __future__ import annotations
+
+import datetime
+
+from cryptography.hazmat.primitives import serialization
+from cryptography import x509
+import pytest
+
+from hepix_vm import errors
+from hepix_vm import trust
+from hepix_vm.trust import certificates
+from hepix_vm.trust import codes
+from hepix_vm.trust import crls
+from hepix_vm.trust import der
+from hepix_vm.trust import mime
+from hepix_vm.trust import names
+from hepix_vm.trust import signing_policy
+from hepix_vm.trust import verdicts
+from tests.assets import attacks_on_path
+from tests.assets import pki
+from tests.assets import writer
+
+DER = serialization.Encoding.DER
+
+
+def _crl(**more):
+    return crls.of(pki.site().issuing.crl(**more), 'f.r0')
+
+
+class TestSigningPolicy:
+    """The files of real anchors, and what must not be guessed."""
+
+    def test_shapes_of_the_wild(self):
+        text = (
+            '# comment\r\n'
+            "access_id_CA   X509  '/C=DE/O=GermanGrid/CN=GridKa-CA'\r\n"
+            'pos_rights\tglobus\tCA:sign\r\n'
+            'cond_subjects  globus '
+            '\'"/C=DE/O=GermanGrid/*" "/O=GermanGrid/*"\'\n'
+            '\n'
+            'access_id_CA X509 "/C=DE/O=X/Email=ca@x.de"\n'
+            "pos_rights globus 'CA:sign'\n"
+            'cond_subjects globus "/C=DE/O=X/E=*"\n'
+            'ACCESS_ID_CA x509 /O=Bare\n'
+            'pos_rights globus CA:sign\n'
+            "cond_subjects globus '/O=Bare/*'\n"
+            'cond_subjects globus /O=More/*\n'
+        )
+        assert signing_policy.parse(text) == {
+            '/c=de/o=germangrid/cn=gridka-ca': (
+                '/c=de/o=germangrid/*',
+                '/o=germangrid/*',
+            ),
+            '/c=de/o=x/emailaddress=ca@x.de': ('/c=de/o=x/emailaddress=*',),
+            '/o=bare': ('/o=bare/*', '/o=more/*'),
+        }
+
+    def test_conditions_without_the_right_to_sign_allow_nothing(self):
+        text = (
+            "access_id_CA X509 '/O=A'\n"
+            'pos_rights globus CA:revoke\n'
+            'cond_subjects globus \'"*"\'\n'
+        )
+        assert signing_policy.parse(text) == {'/o=a': ()}
+
+    @pytest.mark.parametrize(
+        'text',
+        [
+            'pos_rights globus CA:sign',
+            "access_id_CA X509 '/O=A'\nneg_rights globus CA:sign",
+            "access_id_CA X509 '/O=A'\npos_rights other CA:sign",
+            "access_id_ANYBODY X509 '/O=A'",
+            'one word',
+            'word',
+        ],
+    )
+    def test_what_is_not_understood_is_broken(self, text):
+        with pytest.raises(signing_policy.Broken, match='line'):
+            signing_policy.parse(text)
+
+    @pytest.mark.parametrize(
+        ('pattern', 'subject', 'verdict'),
+        [
+            ('/O=Grid/*', '/O=Grid/CN=a', True),
+            ('/O=Grid/*', '/O=Grid', False),
+            ('/O=Grid/*', '/C=DE/O=Grid/CN=a', False),
+            ('/O=Grid', '/O=Grid/CN=a', False),
+            ('*', '/O=Grid', True),
+            ('/O=G?id', '/O=Grid', True),
+            ('/O=G?id', '/O=Grrid', False),
+            ('/o=GRID/cn=A', '/O=grid/CN=a', True),
+            ('/O=G.id', '/O=Grid', False),
+            ('/O=Grid/Email=*', '/O=Grid/emailAddress=a@b', True),
+            ('/O=Grid/USERID=*', '/O=Grid/UID=a', True),
+            ('/O=*****************a', '/O=' + 'x' * 200, False),
+        ],
+    )
+    def test_patterns(self, pattern, subject, verdict):
+        patterns = (signing_policy.canonical(pattern),)
+        name = names.parse(subject)
+        assert signing_policy.allows(patterns, name) is verdict
+
+
+class TestCrl:
+    """CRLs that do not count, and which of two does."""
+
+    def test_without_next_update(self):
+        issuing = pki.site().issuing
+        tbs = pki.site().issuing_crl.tbs_certlist_bytes
+        tbs = writer.body(tbs)
+        field = writer.utc_time(pki.NOW + 30 * pki.DAY)
+        assert tbs.count(field) == 1
+        encoded = attacks_on_path.signed_anew(
+            writer.seq(tbs.replace(field, b'')), issuing.key
+        )
+        crl = x509.load_der_x509_crl(encoded)
+        flaw = crls.of(crl, '').flaw
+        assert flaw.code == codes.Code.CRL_UNUSABLE
+        assert 'does not say when it runs out' in flaw.text
+
+    def test_without_number(self):
+        assert _crl(number=None).number is None
+
+    def test_unreadable_extension(self):
+        odd = x509.UnrecognizedExtension(x509.CRLNumber.oid, b'\x04\x01\x00')
+        crl = pki.site().issuing.crl(number=None, extensions=[(odd, False)])
+        with pytest.raises(certificates.Unreadable):
+            crls.of(crl, '')
+
+    def test_delta_that_takes_a_revocation_back(self):
+        site = pki.site()
+        serial = site.endorser.certificate.serial_number
+        for reason, verdict in (
+            (x509.ReasonFlags.remove_from_crl, False),
+            (x509.ReasonFlags.key_compromise, True),
+        ):
+            entry = x509.RevokedCertificateBuilder(
+                serial,
+                datetime.datetime(2026, 1, 1),  # noqa: DTZ001
+            )
+            entry = entry.add_extension(
+                x509.InvalidityDate(
+                    datetime.datetime(2026, 1, 1)  # noqa: DTZ001
+                ),
+                False,
+            ).add_extension(x509.CRLReason(reason), False)
+            crl = x509.CertificateRevocationListBuilder(
+                site.issuing.certificate.subject,
+                datetime.datetime(2026, 1, 1),  # noqa: DTZ001
+                datetime.datetime(2027, 1, 1),  # noqa: DTZ001
+                revoked_certificates=[entry.build()],
+            )
+            value = crls.of(
+                crl.sign(site.issuing.key, pki.hashes.SHA256()), ''
+            )
+            assert value.revokes(serial) is verdict
+            assert value.revokes(serial + 1) is False
+
+    def test_signature_of_a_key_of_another_kind(self):
+        rsa_root = certificates.of(
+            pki.root('C=DE/CN=R', 'rsa root').certificate
+        )
+        assert not _crl().signed_by(rsa_root)
+        issuing = certificates.of(pki.site().issuing.certificate)
+        assert _crl().signed_by(issuing)
+
+    def test_signature_of_an_algorithm_that_is_not_known(self):
+        top = pki.root('C=DE/CN=R', 'rsa root')
+        known = bytes.fromhex('06092a864886f70d01010b')
+        odd = bytes.fromhex('06092a864886f70d010163')
+        data = top.crl().public_bytes(DER).replace(known, odd)
+        crl = crls.of(x509.load_der_x509_crl(data), '')
+        assert crl.flaw.code == codes.Code.WEAK_DIGEST
+        assert not crl.signed_by(certificates.of(top.certificate))
+
+    def test_superseded_in_the_same_second(self):
+        first, second = _crl(number=1), _crl(number=2)
+        assert crls.without_superseded([first, second]) == [second]
+        older = _crl(number=1, start=pki.NOW - 3 * pki.DAY)
+        assert crls.without_superseded([older, second]) == [older, second]
+        unnumbered = _crl(number=None)
+        assert crls.without_superseded([unnumbered, second]) == [
+            unnumbered,
+            second,
+        ]
+
+
+class TestDer:
+    """What the reader says of encodings that are none."""
+
+    @pytest.mark.parametrize(
+        'data',
+        [
+            b'',
+            b'\x30',
+            b'\x30\x01',
+            b'\x30\x81',
+            b'\x30\x85\0\0\0\0\0',
+            b'\x30\x80',
+            b'\x30\x80\0',
+        ],
+    )
+    def test_cut_short(self, data):
+        with pytest.raises(errors.Refused) as caught:
+            der.Reader(data).root('thing')
+        assert caught.value.code == 'malformed'
+
+    def test_content_of_a_constructed_element(self):
+        reader = der.Reader(b'\x30\x00')
+        with pytest.raises(errors.Refused, match='is constructed'):
+            reader.content(reader.root('thing'))
+
+    def test_children_of_a_primitive_element(self):
+        reader = der.Reader(b'\x04\x00')
+        with pytest.raises(errors.Refused, match='is primitive'):
+            reader.children(reader.root('thing'))
+
+    def test_integers(self):
+        for data, value in (
+            (b'\x02\x01\x80', -128),
+            (b'\x02\x02\x00\x80', 128),
+        ):
+            reader = der.Reader(data)
+            assert reader.integer(reader.root('thing')) == value
+        reader = der.Reader(b'\x02\x41' + b'\x01' * 65)
+        with pytest.raises(errors.Refused, match='of 65 bytes'):
+            reader.integer(reader.root('thing'))
+
+    @pytest.mark.parametrize(
+        ('body', 'text'),
+        [
+            ('2a864886f70d010701', '1.2.840.113549.1.7.1'),
+            ('883703', '2.999.3'),
+            ('00', '0.0'),
+            ('27', '0.39'),
+            ('28', '1.0'),
+        ],
+    )
+    def test_object_identifiers(self, body, text):
+        assert der.dotted(bytes.fromhex(body)) == text
+
+    def test_names_of_tags(self):
+        assert der.tag_name(0xA1) == '[1]'
+        assert der.tag_name(0x30) == 'SEQUENCE'
+        assert der.tag_name(0x0C) == 'tag 0x0c'
+
+
+class TestCertificates:
+    """Certificates that cannot be used say why."""
+
+    @pytest.mark.parametrize('data', [b'', b'\x30\x00', b'x' * 100])
+    def test_broken(self, data):
+        with pytest.raises(certificates.Unreadable):
+            certificates.read(data)
+
+    def test_without_a_name(self):
+        nameless = pki.site().root.issue(x509.Name([]), 'ec nameless')
+        with pytest.raises(certificates.Unreadable, match='empty name'):
+            certificates.read(nameless.der)
+
+    def test_digest_that_is_not_known(self):
+        top = pki.root('C=DE/CN=R', 'rsa root')
+        data = top.der
+        known = bytes.fromhex('06092a864886f70d01010b')
+        odd = bytes.fromhex('06092a864886f70d010163')
+        loaded = x509.load_der_x509_certificate(data.replace(known, odd))
+        assert certificates.digest_of(loaded) == '1.2.840.113549.1.1.99'
+        value = certificates.of(top.certificate)
+        assert not certificates.signed_by(loaded, value)
+
+    def test_key_that_cannot_be_loaded(self):
+        endorser = pki.site().endorser
+        rsa = bytes.fromhex('06092a864886f70d010101')
+        odd = bytes.fromhex('06092a864886f70d010163')
+        data = endorser.der.replace(rsa, odd)
+        with pytest.raises(errors.Refused) as caught:
+            certificates.read(data).public_key()
+        assert caught.value.code == 'weak-key'
+        assert '1.2.840.113549.1.1.99' in caught.value.detail
+
+
+def test_verdict_of_openssl_that_has_no_code_of_its_own():
+    culprit = certificates.of(pki.site().endorser.certificate)
+    refusal = verdicts.refusal(1, 'unspecified', culprit, [])
+    assert refusal.code == 'chain'
+    assert 'unspecified' in refusal.detail
+
+
+def test_missing_crl_although_another_ca_has_a_flawed_one():
+    site = pki.site()
+    delta = crls.of(
+        site.root.crl(extensions=[(x509.DeltaCRLIndicator(1), True)]), ''
+    )
+    culprit = certificates.of(site.endorser.certificate)
+    assert verdicts.refusal(3, 'no', culprit, [delta]).code == 'crl-missing'
+    culprit = certificates.of(site.issuing.certificate)
+    assert verdicts.refusal(3, 'no', culprit, [delta]).code == 'crl-unusable'
+
+
+def test_envelope_without_a_part_has_no_candidates():
+    assert list(mime.Envelope(None, b'').candidates()) == []
+
+
+def test_signature_part_without_headers():
+    message = writer.multipart(b'{}', b'', part_headers=b'')
+    with pytest.raises(errors.Refused, match='not a signature'):
+        mime.open_envelope(message, trust.Limits())
+
+
+def test_anchor_whose_policy_file_is_another_ones(tmp_path):
+    root = pki.site().root
+    tmp_path.joinpath('root.pem').write_bytes(root.pem)
+    tmp_path.joinpath('0123abcd.signing_policy').write_text(
+        "access_id_CA X509 '/O=Other'\n"
+    )
+    (anchor,) = trust.load(tmp_path).anchors
+    assert anchor.patterns is None
