@@ -3,6 +3,7 @@
 
 ``multipart/signed`` with a detached signature, the content without MIME
 headers and LF line ends in the file; the digest is over CRLF line ends.
+A further signer joins a message without touching what was signed before.
 """
 
 from __future__ import annotations
@@ -23,8 +24,10 @@ from cryptography import x509
 from hepix_vm import errors
 from hepix_vm.trust import certificates
 from hepix_vm.trust import cms
-from hepix_vm.trust import mime
-from hepix_vm.trust import policy as policies
+from hepix_vm.trust import joining
+from hepix_vm.trust import unchained
+
+PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
 
 _HASHES: dict[str, type[hashes.SHA256 | hashes.SHA384 | hashes.SHA512]] = {
     'secp384r1': hashes.SHA384,
@@ -49,6 +52,16 @@ Content-Disposition: attachment; filename="smime.p7s"
 --{boundary}--
 
 """
+_OPAQUE = """\
+MIME-Version: 1.0
+Content-Disposition: attachment; filename="smime.p7m"
+Content-Type: application/x-pkcs7-mime; smime-type=signed-data; \
+name="smime.p7m"
+Content-Transfer-Encoding: base64
+
+{signature}
+
+"""
 
 
 def sign(
@@ -61,37 +74,74 @@ def sign(
 
     :param payload: UTF-8 text; LF and CRLF line ends count as the same
     :param certificate: of the signer
-    :param key: private key of the certificate, RSA or EC
+    :param key: private key of the certificate, RSA or EC; also one that
+        asks a token
     :param others: certificates to embed, such as intermediate CAs
     :returns: an S/MIME message
     :raises hepix_vm.errors.Misconfigured: key and certificate do not
         belong together, or cannot sign in this form
     """
-    private = _require_key(certificate, key)
+    private = require_key(certificate, key)
     _require_payload(payload)
     extra = tuple(others)
-    digest: hashes.SHA256 | hashes.SHA384 | hashes.SHA512 = hashes.SHA256()
-    if isinstance(private, ec.EllipticCurvePrivateKey):
-        digest = _HASHES.get(private.curve.name, hashes.SHA256)()
-    builder = pkcs7.PKCS7SignatureBuilder()
-    builder = builder.set_data(payload).add_signer(
-        certificate, private, digest
+    lines = payload.replace(b'\r\n', b'\n')
+    signature = _signature(
+        lines.replace(b'\n', b'\r\n'), certificate, private, extra
     )
-    # Certificates added before the signer would be dropped silently.
-    for other in extra:
-        builder = builder.add_certificate(other)
-    # No other option: Binary would write what OpenSSL rejects.
-    signature = builder.sign(
-        serialization.Encoding.DER, [pkcs7.PKCS7Options.DetachedSignature]
-    )
-    message = _wrap(payload, signature, digest.name)
-    _check(message, payload, certificate, extra)
+    message = _wrap(lines, signature)
+    _check(message, payload, (certificate,), extra)
     return message
 
 
-def _require_key(
-    certificate: x509.Certificate, key: object
-) -> rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey:
+def add_signature(
+    message: bytes,
+    certificate: x509.Certificate,
+    key: object,
+    others: Iterable[x509.Certificate] = (),
+) -> bytes:
+    """Join the signers of a message; their signatures stay as they are.
+
+    The result has been verified before it returns. Old consumers read
+    messages of one signer only.
+
+    :param message: S/MIME that somebody else has signed
+    :param certificate: of the further signer
+    :param key: as for :func:`sign`
+    :param others: certificates to embed
+    :raises hepix_vm.errors.Refused: the message's own signatures are not
+        right
+    :raises hepix_vm.errors.Misconfigured: as for :func:`sign`, or the same
+        endorser has signed already
+    """
+    private = require_key(certificate, key)
+    before = unchained.read(message)
+    mine = certificates.of(certificate)
+    if any(
+        (one.subject, one.issuer) == (mine.subject, mine.issuer)
+        for one in before.claimed
+    ):
+        raise errors.Misconfigured(f'{mine} has signed this message already')
+    extra = tuple(others)
+    signature = joining.join(
+        before.envelope.signature,
+        _signature(before.content, certificate, private, extra),
+    )
+    part = before.envelope.part
+    joined = (
+        _OPAQUE.format(signature=_lines(signature)).encode()
+        if part is None
+        else _wrap(part, signature)
+    )
+    signers = (*(one.x509 for one in before.certificates), certificate)
+    _check(joined, before.payload, signers, extra)
+    return joined
+
+
+def require_key(certificate: x509.Certificate, key: object) -> PrivateKey:
+    """The key, if it is the certificate's and of a kind that can sign.
+
+    :raises hepix_vm.errors.Misconfigured: it is not
+    """
     if not isinstance(key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey):
         raise errors.Misconfigured(
             f'a key of kind {type(key).__name__} cannot sign image lists; '
@@ -110,6 +160,15 @@ def _require_key(
     return key
 
 
+def digest_for(
+    key: PrivateKey | rsa.RSAPublicKey | ec.EllipticCurvePublicKey,
+) -> hashes.SHA256 | hashes.SHA384 | hashes.SHA512:
+    """The digest to sign with: as strong as the key's curve."""
+    if isinstance(key, ec.EllipticCurvePrivateKey | ec.EllipticCurvePublicKey):
+        return _HASHES.get(key.curve.name, hashes.SHA256)()
+    return hashes.SHA256()
+
+
 def _require_payload(payload: bytes) -> None:
     if re.search(rb'\r(?!\n)', payload):
         raise errors.Misconfigured(
@@ -118,47 +177,71 @@ def _require_payload(payload: bytes) -> None:
         )
 
 
-def _wrap(payload: bytes, signature: bytes, digest: str) -> bytes:
+def _signature(
+    content: bytes,
+    certificate: x509.Certificate,
+    key: PrivateKey,
+    others: tuple[x509.Certificate, ...],
+) -> bytes:
+    """A detached SignedData over exactly these bytes."""
+    builder = pkcs7.PKCS7SignatureBuilder()
+    builder = builder.set_data(content).add_signer(
+        certificate, key, digest_for(key)
+    )
+    # Certificates added before the signer would be dropped silently.
+    for other in others:
+        builder = builder.add_certificate(other)
+    # Binary, so that the library leaves the line ends alone; OpenSSL
+    # rejects it in the library's own S/MIME output only.
+    return builder.sign(
+        serialization.Encoding.DER,
+        [pkcs7.PKCS7Options.DetachedSignature, pkcs7.PKCS7Options.Binary],
+    )
+
+
+def _lines(signature: bytes) -> str:
+    return '\n'.join(textwrap.wrap(base64.b64encode(signature).decode(), 64))
+
+
+def _wrap(part: bytes, signature: bytes) -> bytes:
     boundary = '----' + hashlib.sha256(signature).hexdigest()[:32].upper()
-    encoded = base64.b64encode(signature).decode()
-    head = _MESSAGE.format(
-        micalg=digest.replace('sha', 'sha-'), boundary=boundary
-    )
-    tail = _SIGNATURE.format(
-        boundary=boundary,
-        signature='\n'.join(textwrap.wrap(encoded, 64)),
-    )
-    lines = payload.replace(b'\r\n', b'\n')
-    return head.encode() + lines + tail.encode()
+    digests = {
+        info.digest.replace('sha', 'sha-')
+        for info in cms.parse(signature, unchained.several_signers()).signers
+    }
+    head = _MESSAGE.format(micalg=','.join(sorted(digests)), boundary=boundary)
+    tail = _SIGNATURE.format(boundary=boundary, signature=_lines(signature))
+    return head.encode() + part + tail.encode()
 
 
 def _check(
     message: bytes,
     payload: bytes,
-    certificate: x509.Certificate,
+    signers: tuple[x509.Certificate, ...],
     others: tuple[x509.Certificate, ...],
 ) -> None:
     """Read the own output as a subscriber would, chain aside."""
     try:
-        limits = policies.Limits()
-        envelope = mime.open_envelope(message, limits)
-        signed = cms.parse(envelope.signature, policies.Policy())
-        content = signed.signers[0].matches(envelope.candidates())
-        own = certificates.of(certificate)
-        verified = signed.signers[0].verified_by(
-            own.public_key(), own.key_algorithm
-        )
-        complete = {
-            other.public_bytes(serialization.Encoding.DER)
-            for other in (certificate, *others)
-        } <= set(signed.certificates)
-        if content is None or not verified or not complete:
+        found = unchained.read(message)
+        embedded = cms.parse(
+            found.envelope.signature, unchained.several_signers()
+        ).certificates
+        expected = {
+            one.public_bytes(serialization.Encoding.DER)
+            for one in (*signers, *others)
+        }
+        if {one.der for one in found.certificates} != {
+            one.public_bytes(serialization.Encoding.DER) for one in signers
+        } or not expected <= set(embedded):
             raise errors.Misconfigured('the signature is not complete')
-        if mime.inner_payload(content, limits).replace(
-            b'\r\n', b'\n'
-        ) != payload.replace(b'\r\n', b'\n'):
+        if _plain(found.payload) != _plain(payload):
             raise errors.Misconfigured('the content reads as MIME headers')
     except (errors.NotBelieved, certificates.Unreadable) as error:
         raise errors.Misconfigured(
             f'the signed message would be refused: {error}'
         ) from error
+
+
+def _plain(payload: bytes) -> bytes:
+    """A payload as all its line ends are compared: LF."""
+    return payload.replace(b'\r\n', b'\n')

@@ -3,15 +3,21 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+
 from cryptography.hazmat.primitives.asymmetric import padding
 from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives import serialization
 from cryptography import x509
 import pytest
 
 from hepix_vm import errors
 from hepix_vm import trust
+from hepix_vm.trust import joining
 from hepix_vm.trust import raw_signature
 from hepix_vm.trust import signing
+from hepix_vm.trust import unchained
 from tests.assets import attacks_on_path
 from tests.assets import lists
 from tests.assets import pki
@@ -157,6 +163,146 @@ def test_incomplete_output_is_not_returned(monkeypatch):
             site.endorser.key,
             [site.issuing.certificate],
         )
+
+
+class TestJoining:
+    """A further signer of a message that is signed already."""
+
+    def _second(self, label='p384 second'):
+        return pki.site().issuing.issue(
+            'C=DE/O=Grid/CN=Al', label, pki.endorser_extensions(label)
+        )
+
+    def _first(self, payload=None):
+        endorser = pki.site().endorser
+        if payload is None:
+            payload = self._payload()
+        return trust.sign(payload, endorser.certificate, endorser.key)
+
+    def _payload(self):
+        endorsers = [
+            lists.endorser_entry(one.slash, one.issuer_slash)
+            for one in (pki.site().endorser, self._second())
+        ]
+        document = lists.document(**{'hv_endorser': endorsers})
+        return json.dumps(document, indent=2).encode() + b'\n'
+
+    def _verify(self, message):
+        policy = trust.Policy(threshold=2, clock_skew=EVER.clock_skew)
+        return trust.verify(message, _anchors(), policy, pki.NOW)
+
+    def _join(self, message, label='p384 second'):
+        second = self._second(label)
+        return signing.add_signature(message, second.certificate, second.key)
+
+    def test_both_signatures_verify_and_the_first_is_untouched(self):
+        message = self._first()
+        joined = self._join(message)
+        endorsed = self._verify(joined)
+        assert {s.subject.slash() for s in endorsed.signers} == {
+            pki.site().endorser.slash,
+            self._second().slash,
+        }
+        before = unchained.read(message)
+        after = unchained.read(joined)
+        assert before.content == after.content
+        (info,) = _signer_infos(before.envelope.signature)
+        assert info in _signer_infos(after.envelope.signature)
+        assert b'micalg="sha-256,sha-384"' in joined
+
+    @openssl.needed
+    @pytest.mark.parametrize('command', ['cms', 'smime'])
+    def test_openssl_accepts_two_signers(self, tmp_path, command):
+        joined = self._join(self._first())
+        verdict = openssl.verify(
+            judging.cases.Case(joined), tmp_path, command=command
+        )
+        assert verdict.accepted, verdict.text
+
+    @openssl.needed
+    @pytest.mark.parametrize(
+        'options', [[], ['-nodetach'], ['-binary'], ['-keyid'], ['-text']]
+    )
+    def test_message_of_openssl_is_joined(self, tmp_path, options):
+        endorser = pki.site().endorser
+        message = _openssl_sign(self._payload(), endorser, tmp_path, options)
+        assert len(self._verify(self._join(message)).signers) == 2
+
+    def test_nobody_signs_twice(self):
+        endorser = pki.site().endorser
+        with pytest.raises(errors.Misconfigured, match='already'):
+            signing.add_signature(
+                self._first(), endorser.certificate, endorser.key
+            )
+
+    def test_changed_message_is_not_joined(self):
+        message = self._first().replace(b'Worker nodes', b'Other nodes')
+        with pytest.raises(errors.Refused) as caught:
+            self._join(message)
+        assert caught.value.code == 'digest'
+
+    def test_message_of_another_key_is_not_joined(self):
+        endorser = pki.site().endorser
+        thief = pki.site().issuing.issue('C=DE/CN=Thief', 'ec thief')
+        content = writer.crlf(self._payload())
+        info = writer.signer_info(content, endorser, key=thief.key)
+        message = writer.multipart(
+            self._payload(), writer.signed_data([info], [endorser.der])
+        )
+        assert _read_code(message) == 'signature'
+
+    def test_what_nobody_foresaw_is_malformed(self, monkeypatch):
+        message = self._first()
+        monkeypatch.setattr(unchained.cms, 'parse', lambda *_args: 1 / 0)
+        assert _read_code(message) == 'malformed'
+
+    def test_too_large(self):
+        assert _read_code(b'x' * (16 * 2**20 + 1)) == 'limit'
+
+    def test_content_twice_or_never(self):
+        endorser = pki.site().endorser
+        info = writer.signer_info(b'{}', endorser)
+        twice = writer.signed_data([info], [endorser.der], content=b'{}')
+        assert _read_code(writer.multipart(b'{}', twice)) == 'malformed'
+
+    def test_certificate_that_nobody_can_read(self):
+        endorser = pki.site().endorser
+        info = writer.signer_info(b'{}', endorser)
+        data = writer.signed_data([info], [writer.seq(b'\x05\x00')])
+        assert _read_code(writer.multipart(b'{}', data)) == 'no-certificate'
+
+
+def _read_code(message):
+    with pytest.raises(errors.Refused) as caught:
+        unchained.read(message)
+    return caught.value.code
+
+
+def _openssl_sign(payload, holder, directory, options):
+    form = (
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    (directory / 'key').write_bytes(holder.key.private_bytes(*form))
+    (directory / 'pem').write_bytes(holder.pem)
+    return subprocess.run(
+        [
+            *('openssl', 'cms', '-sign', '-md', 'sha256', *options),
+            *('-signer', directory / 'pem', '-inkey', directory / 'key'),
+        ],
+        input=payload,
+        capture_output=True,
+        timeout=120,
+        check=True,
+    ).stdout
+
+
+def _signer_infos(signature):
+    reader = joining.der.Reader(signature)
+    outer = reader.children(reader.root('signature'))
+    fields = reader.children(reader.children(outer[1])[0])
+    return [reader.raw(info) for info in reader.children(fields[-1])]
 
 
 class TestRawSignature:
