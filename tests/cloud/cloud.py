@@ -143,8 +143,7 @@ class Cloud:
         :raises errors.CloudError: when one does not come back
         """
         again = [self._as_started(name) for name in names]
-        for name in names:
-            self._supervisor.end(name)
+        self._supervisor.end(*names)
         steps.run(self._supervisor, again, lambda _: None)
 
     def _as_started(self, name: str) -> steps.Service:

@@ -125,6 +125,7 @@ def _clean(layout: layouts.Layout) -> None:
 def _prepare(
     options: opts.CloudOptions, work: pathlib.Path, report: Report
 ) -> tuple[sites.Site, supervisors.Supervisor, ports.Block]:
+    services.require_programs()
     release = releases.RELEASES[options.release]
     layout = layouts.Layout(work)
     _clean(layout)

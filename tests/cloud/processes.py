@@ -19,7 +19,8 @@ import time
 from tests.cloud import errors
 
 TOKEN_VARIABLE = 'HEPIX_VM_CLOUD_TOKEN'
-GRACE = 6.0
+# Nothing of a cloud that ends must last, so nobody gets long to tidy up.
+GRACE = 3.0
 LIMIT = 60.0
 _PROC = pathlib.Path('/proc')
 

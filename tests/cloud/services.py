@@ -9,6 +9,7 @@ import os
 import pathlib
 import pwd
 import re
+import shutil
 import socket
 import sys
 
@@ -34,7 +35,27 @@ PORTS = (
 _STATUS = re.compile(rb'HTTP/1\.[01] [234]')
 # MariaDB does not run as root unless it is told that this is meant.
 MARIADB_USER = f'--user={pwd.getpwuid(os.getuid()).pw_name}'
+PROGRAMS = ('epmd', 'git', 'mariadb-install-db', 'mariadbd')
 RABBITMQ = '/usr/lib/rabbitmq/lib'
+
+
+def require_programs() -> None:
+    """See that the programs of the system's packages are there.
+
+    :raises errors.CloudError: with all that are missing
+    """
+    missing = [
+        name
+        for name in PROGRAMS
+        if not shutil.which(name, path=supervisor.PATH)
+    ]
+    if not list(pathlib.Path(RABBITMQ).glob('*/sbin/rabbitmq-server')):
+        missing.append('rabbitmq-server')
+    if missing:
+        raise errors.CloudError(
+            f'not installed: {", ".join(missing)}; '
+            'run tools/install-system-packages'
+        )
 
 
 class HttpAnswer:
@@ -140,17 +161,10 @@ def foundation(site: sites.Site) -> list[steps.Step]:
     return found
 
 
-def _rabbitmq_program() -> str:
-    found = sorted(pathlib.Path(RABBITMQ).glob('*/sbin/rabbitmq-server'))
-    if not found:
-        raise errors.CloudError(
-            f'no RabbitMQ under {RABBITMQ}: run tools/install-system-packages'
-        )
-    return str(found[-1])
-
-
 def messaging(site: sites.Site) -> list[steps.Step]:
     """Return RabbitMQ and an Erlang port mapper of its own."""
+    found = pathlib.Path(RABBITMQ).glob('*/sbin/rabbitmq-server')
+    program = max(found, default=pathlib.Path('rabbitmq-server'))
     home = site.layout.data / 'rabbitmq'
     environment = {
         'HOME': str(home),
@@ -186,7 +200,7 @@ def messaging(site: sites.Site) -> list[steps.Step]:
         ),
         steps.Service(
             'rabbitmq',
-            (_rabbitmq_program(),),
+            (str(program),),
             lambda: ports.answers(site.ports['rabbitmq']),
             ('epmd',),
             environment,

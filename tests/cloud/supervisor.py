@@ -18,6 +18,7 @@ from tests.cloud import state as states
 
 ROOT = pathlib.Path(__file__).parents[2]
 PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'
+RESTART_GRACE = 15.0
 DETACH = b'detach\n'
 
 
@@ -114,15 +115,16 @@ class Supervisor:
         """Drop the record of a process that has ended."""
         del self.state.started[name]
 
-    def end(self, name: str, grace: float = 30.0) -> None:
-        """End one process with its children, and wait until it is gone."""
-        leader = self.state.started[name].leader
+    def end(self, *names: str, grace: float = RESTART_GRACE) -> None:
+        """End processes with their children, and wait until they are gone."""
+        leaders = [self.state.started[name].leader for name in names]
         processes.end_all(
-            lambda: processes.belonging(processes.table(), [leader], None),
+            lambda: processes.belonging(processes.table(), leaders, None),
             grace=grace,
         )
-        if name in self._children:
-            self._children[name].wait()
+        for name in names:
+            if name in self._children:
+                self._children[name].wait()
 
     def end_all(self) -> None:
         """End every process of the cloud, then the watch."""

@@ -38,7 +38,10 @@ _CELL = '{scheme}://{username}@{hostname}/%s?{query}'
 def _key(release: releases.Release) -> str:
     content = hashlib.sha256(environment.key(release).encode())
     content.update(pathlib.Path(__file__).read_bytes())
-    content.update(environment.call(['mariadbd', '--version']).encode())
+    version = environment.call(
+        ['mariadbd', '--version'], {'PATH': supervisors.PATH}
+    )
+    content.update(version.encode())
     return content.hexdigest()[:12]
 
 
