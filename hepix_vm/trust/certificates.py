@@ -36,6 +36,13 @@ _PROXY_EXTENSIONS = frozenset({'1.3.6.1.5.5.7.1.14', '1.3.6.1.4.1.3536.1.222'})
 _LEGACY_PROXY = frozenset({'proxy', 'limited proxy'})
 _COMMON_NAME = '2.5.4.3'
 
+# Serial numbers <= 0 exist among real anchors; nothing is to be done.
+warnings.filterwarnings(
+    'ignore',
+    message='Parsed a serial number which was',
+    category=utils.CryptographyDeprecationWarning,
+)
+
 
 class Unreadable(ValueError):
     """Bytes are no certificate, or one that cannot be used."""
@@ -149,13 +156,7 @@ def read(data: bytes) -> Certificate:
     :raises Unreadable: it is broken or its names cannot be read
     """
     try:
-        with warnings.catch_warnings():
-            # Serial numbers <= 0 exist among real anchors.
-            warnings.simplefilter(
-                'ignore', utils.CryptographyDeprecationWarning
-            )
-            loaded = x509.load_der_x509_certificate(data)
-            return of(loaded)
+        return of(x509.load_der_x509_certificate(data))
     except Unreadable:
         raise
     # InvalidVersion, UnsupportedGeneralNameType and others share no base.

@@ -65,7 +65,8 @@ class Envelope:
         """
         if self.part is not None:
             # One at a time: a large list should not be held four times.
-            yield re.sub(rb'\r?\n', b'\r\n', self.part)
+            # No expression: a list of line ends alone would cost seconds.
+            yield self.part.replace(b'\r\n', b'\n').replace(b'\n', b'\r\n')
             yield self.part
             yield self.part.replace(b'\r\n', b'\n')
 
@@ -227,25 +228,33 @@ def _parts(body: bytes, delimiter: bytes) -> tuple[bytes, bytes]:
 def _delimiters(body: bytes, delimiter: bytes) -> list[tuple[int, int, bool]]:
     """Where each boundary line begins and ends, and whether it closes."""
     found: list[tuple[int, int, bool]] = []
-    line = re.compile(
-        rb'(?:\A|\r?\n)' + re.escape(delimiter) + rb'(--)?[ \t]*(?=\r?\n|\Z)'
-    )
-    position = 0
-    while len(found) < 4:
-        match = line.search(body, position)
-        if match is None:
-            break
-        newline = re.compile(rb'\r?\n').match(body, match.end())
-        found.append(
-            (
-                match.start(),
-                newline.end() if newline else match.end(),
-                match[1] is not None,
+    line = re.compile(re.escape(delimiter) + rb'(--)?[ \t]*+(\r?\n|\Z)')
+    position = 0 if body.startswith(delimiter) else _next(body, delimiter, 0)
+    while position >= 0 and len(found) < 4:
+        match = line.match(body, position)
+        if match is not None:
+            found.append(
+                (
+                    _line_end_before(body, position),
+                    match.end(),
+                    match[1] is not None,
+                )
             )
-        )
-        # The line end also opens the next line.
-        position = match.end()
+        position = _next(body, delimiter, position)
     return found
+
+
+def _next(body: bytes, delimiter: bytes, position: int) -> int:
+    """Where the next line begins that may be a boundary, or -1."""
+    found = body.find(b'\n' + delimiter, position)
+    return found + 1 if found >= 0 else -1
+
+
+def _line_end_before(body: bytes, position: int) -> int:
+    """Where the line end in front of a line begins."""
+    if body[max(position - 2, 0) : position] == b'\r\n':
+        return position - 2
+    return max(position - 1, 0)
 
 
 def _require_encoding(headers: dict[str, str], what: str) -> None:
