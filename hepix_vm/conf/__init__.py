@@ -38,13 +38,15 @@ def load(
     """The options of these files, in a configuration of their own.
 
     :raises errors.Misconfigured: for a file that is missing, unreadable,
-        writable by everybody, or not in the format of oslo.config
+        writable by everybody, not in the format of oslo.config, or with a
+        value that an option does not take
     """
     for name in config_files:
         _check(Path(name))
     conf = cfg.ConfigOpts()
-    for module in modules:
-        importlib.import_module(f'hepix_vm.conf.{module}').register(conf)
+    found = [importlib.import_module(f'hepix_vm.conf.{m}') for m in modules]
+    for module in found:
+        module.register(conf)
     try:
         conf(
             args=[],
@@ -52,9 +54,15 @@ def load(
             default_config_files=list(config_files),
             default_config_dirs=[],
         )
-    except cfg.Error as exc:
+        # oslo.config looks at a value when somebody asks for it; a mistake
+        # is to be told here, once and in our words.
+        for module in found:
+            for opt in module.OPTS:
+                getattr(conf[module.GROUP.name], opt.dest)
+    except (cfg.Error, ValueError) as exc:
         raise errors.Misconfigured(
-            f'configuration {", ".join(config_files)}: {exc}'
+            f'configuration {", ".join(config_files)}: '
+            f'{" ".join(str(exc).split())}'
         ) from exc
     return conf
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 from keystoneauth1 import exceptions as ks_exc
@@ -52,7 +53,9 @@ as failed; the import itself goes on.
 
 def register(conf: cfg.ConfigOpts) -> None:
     """Make the options known to ``conf``."""
-    conf.register_group(GROUP)
+    # Copies that oslo.config makes share their options: those of an
+    # account's auth_type would be required of every later configuration.
+    conf.register_group(copy.deepcopy(GROUP))
     conf.register_opts(OPTS, group=GROUP)
     loading.register_session_conf_options(conf, GROUP.name)
     loading.register_auth_conf_options(conf, GROUP.name)

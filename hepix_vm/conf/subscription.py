@@ -7,7 +7,6 @@ import re
 import uuid
 
 from oslo_config import cfg
-from oslo_config import types
 
 from hepix_vm.catalogue import subscription
 from hepix_vm import errors
@@ -90,9 +89,8 @@ versions. If not, each new version waits for an approval of its own.
         default=['*'],
         help='Ids of the projects that may use the images; "*" means all.',
     ),
-    cfg.MultiOpt(
+    cfg.MultiStrOpt(
         'vo_projects',
-        item_type=types.String(),
         default=[],
         help="""
 "VO:PROJECT_ID[,PROJECT_ID...]", may be repeated. When given, a list is good
@@ -169,13 +167,20 @@ cannot do better, and for a short time.
 
 
 def names(conf: cfg.ConfigOpts) -> list[str]:
-    """Names of the subscriptions in the configuration, in file order.
+    """Names of the subscriptions in the configuration, sorted.
 
-    :raises errors.Misconfigured: for a name that is not allowed
+    A group without options is the sample's: it names nothing.
+
+    :raises errors.Misconfigured: for a name that is not allowed, or one
+        that only case tells from another: to oslo.config they are the same
+        group, and the options of one would hold for both
     """
-    found = []
+    found: dict[str, str] = {}
+    written = _written(conf)
     for section in conf.list_all_sections():
-        if not section.startswith(PREFIX):
+        if not section.lower().startswith(PREFIX):
+            continue
+        if not written[section.lower()]:
             continue
         name = section[len(PREFIX) :]
         if not _NAME.fullmatch(name):
@@ -183,9 +188,12 @@ def names(conf: cfg.ConfigOpts) -> list[str]:
                 f'group [{section}]: expected a name of at most 64 letters, '
                 f'digits, "_", "." or "-", found {name!r}; rename the group'
             )
-        if name not in found:
-            found.append(name)
-    return found
+        if found.setdefault(name.lower(), name) != name:
+            raise errors.Misconfigured(
+                f'groups [{PREFIX}{found[name.lower()]}] and [{section}]: '
+                'expected names that differ in more than case; rename one'
+            )
+    return list(found.values())
 
 
 def subscriptions(
@@ -207,6 +215,12 @@ def _subscription(
     section = f'{PREFIX}{name}'
     conf.register_opts(OPTS, group=section)
     group = conf[section]
+    unknown = _written(conf)[section.lower()] - {opt.dest for opt in OPTS}
+    if unknown:
+        raise errors.Misconfigured(
+            f'group [{section}]: option {", ".join(sorted(unknown))} is not '
+            f'known; expected {", ".join(opt.dest for opt in OPTS)}'
+        )
     try:
         values = {opt.dest: getattr(group, opt.dest) for opt in OPTS}
     except cfg.Error as exc:
@@ -241,6 +255,22 @@ def _subscription(
         dangerous_accept_self_signed=values['dangerous_accept_self_signed'],
         dangerous_accept_sha1=values['dangerous_accept_sha1'],
     )
+
+
+def _written(conf: cfg.ConfigOpts) -> dict[str, set[str]]:
+    """The options that the files set, by group in lower case.
+
+    oslo.config passes over those it does not know; here a typing error in
+    ``pins`` or ``projects`` would let in what the operator wanted to keep
+    out.
+    """
+    found: dict[str, set[str]] = {}
+    for file in conf.config_file:
+        sections: dict[str, dict[str, list[str]]] = {}
+        cfg.ConfigParser(file, sections).parse()
+        for name, options in sections.items():
+            found.setdefault(name.lower(), set()).update(options)
+    return found
 
 
 def _uuid(section: str, text: str) -> str:

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Options, their sample file and what is refused in them."""
