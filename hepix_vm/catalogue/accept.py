@@ -108,6 +108,7 @@ def _seen(
         or state.payload_sha256 is None
         # The operator follows another list under the name of this one.
         or state.list_identifier != subscription.list_identifier
+        or state.reset_at is not None
     ):
         return None
     return replay.Seen(
@@ -183,12 +184,29 @@ def store_list(
             'created': _seconds(image_list.created),
             'expires': _seconds(image_list.expires),
             'payload_sha256': endorsed.payload_sha256,
+            'reset_at': _reset_after(state, endorsed),
         },
     )
     # An unchanged list, too: what stood in an image's way may be gone.
-    stored = merge.merge(transaction, subscription, image_list, new_list, now)
+    stored = merge.merge(
+        transaction,
+        subscription,
+        image_list,
+        new_list,
+        state is not None and state.reset_at is not None,
+        now,
+    )
     _remember(transaction, subscription.name, state, image_list, stored, now)
     return stored
+
+
+def _reset_after(
+    state: store.SubscriptionState | None, endorsed: trust.EndorsedList
+) -> int | None:
+    """A reset waits for another list than the one it was made against."""
+    if state is None or state.payload_sha256 != endorsed.payload_sha256:
+        return None
+    return state.reset_at
 
 
 def _message_row(

@@ -37,9 +37,13 @@ def merge(
     subscription: subscription_.Subscription,
     image_list: imagelist.ImageList,
     new_list: bool,
+    start_afresh: bool,
     now: int,
 ) -> Stored:
-    """Bring the subscription's endorsements to what the list says."""
+    """Bring the subscription's endorsements to what the list says.
+
+    :param start_afresh: whether versions may be lower than those before
+    """
     connection = transaction.connection
     known = {
         (image.identifier, image.version, image.sha512): image
@@ -49,7 +53,7 @@ def merge(
     }
     entries, problems = _good_entries(
         image_list,
-        known.values(),
+        () if start_afresh else known.values(),
         store.identifiers_held(
             connection,
             (image.identifier for image in image_list.images),

@@ -73,6 +73,7 @@ subscription = sa.Table(
     sa.Column('last_detail', _TEXT),
     sa.Column('etag', sa.String(255)),
     sa.Column('last_modified', sa.String(255)),
+    sa.Column('reset_at', sa.BigInteger),
     **_KIND,
 )
 

@@ -22,7 +22,11 @@ from hepix_vm.catalogue import schema
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class SubscriptionState:
-    """What was decided of one subscription; times in UNIX seconds."""
+    """What was decided of one subscription; times in UNIX seconds.
+
+    :ivar reset_at: when an operator told the next list to be taken without
+        regard to the one before; None once that has happened
+    """
 
     name: str
     configured: bool
@@ -39,6 +43,7 @@ class SubscriptionState:
     last_code: str | None
     last_detail: str | None
     validators: fetch.Validators
+    reset_at: int | None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -140,6 +145,7 @@ def _state(row: Any) -> SubscriptionState:
         last_code=row.last_code,
         last_detail=row.last_detail,
         validators=fetch.Validators(row.etag, row.last_modified),
+        reset_at=row.reset_at,
     )
 
 

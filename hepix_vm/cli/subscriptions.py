@@ -116,6 +116,36 @@ class SubscriptionShow(base.ShowOne):
         return tuple(fields), tuple(fields.values())
 
 
+class SubscriptionReset(base.ShowOne):
+    """Take the next list as if it were the first, lower version or not.
+
+    For an endorser who has published a version or date too high by mistake,
+    and cannot go on from there. Signature, endorser and dates are checked as
+    ever. The reason is kept in the history.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """Arguments of the command."""
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        parser.add_argument('name', metavar='NAME')
+        parser.add_argument('--reason', required=True)
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> Any:
+        """Reset it."""
+        state = catalogue.reset(
+            self.site(),
+            base.now(),
+            parsed_args.name,
+            base.who(),
+            parsed_args.reason,
+        )
+        return (
+            ('reset', 'version', 'created'),
+            (state.name, state.list_version, base.shown_time(state.created)),
+        )
+
+
 class Sync(base.Lister):
     """Fetch and judge the lists; withdraw what is no longer endorsed.
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import dataclasses
 
 from hepix_vm.catalogue import migrations
+from hepix_vm.catalogue import schema
 from hepix_vm.catalogue import settle
 from hepix_vm.catalogue import store
 from hepix_vm.catalogue import subscription as subscription_
@@ -105,6 +106,41 @@ def subscription(site: site_.Site, name: str) -> Subscribed:
         f'subscription {name}: expected one of '
         f'{", ".join(sorted(site.subscriptions)) or "(none is configured)"}'
     )
+
+
+def reset(
+    site: site_.Site, now: int, name: str, who: str, reason: str
+) -> store.SubscriptionState:
+    """Take the next list of a subscription as if it were the first.
+
+    The way back after a list with a version or date that its endorser
+    cannot exceed (fast-forward). Everything else about that list is checked
+    as ever, and until it comes the present one stands.
+
+    :raises errors.Misconfigured: when no list of it was ever accepted
+    """
+    with site_.usable(site) as catalogue, catalogue.writing() as transaction:
+        state = store.subscription_state(transaction.connection, name)
+        if state is None or state.list_id is None:
+            raise errors.Misconfigured(
+                f'subscription {name}: expected one with an accepted list, '
+                'found none of that name'
+            )
+        transaction.put(
+            schema.subscription,
+            {'name': name},
+            # The server is asked for its list even if that is an old one.
+            {'reset_at': now, 'etag': None, 'last_modified': None},
+        )
+        transaction.remember(
+            now,
+            who,
+            'subscription-reset',
+            name,
+            f'list {state.list_identifier} version {state.list_version} '
+            f'created {state.created}: {reason}',
+        )
+    return state
 
 
 def lists_seen(site: site_.Site, name: str) -> list[store.ListSeen]:

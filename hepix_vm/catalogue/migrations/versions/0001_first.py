@@ -275,6 +275,7 @@ def upgrade() -> None:
         ),
         sa.Column('etag', sa.String(length=255), nullable=True),
         sa.Column('last_modified', sa.String(length=255), nullable=True),
+        sa.Column('reset_at', sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint('name', name=op.f('pk_subscription')),
         **_KIND,
     )
