@@ -352,5 +352,5 @@ def test_slow_image_server_is_cut_off_at_the_deadline(server):
 def test_image_is_never_read_from_a_file(tmp_path):
     path = tmp_path / 'image'
     path.write_bytes(b'secret')
-    with pytest.raises(errors.Misconfigured, match='http or https'):
+    with pytest.raises(errors.NotBelieved, match='http, https or oci'):
         pieces(path.as_uri(), 6)

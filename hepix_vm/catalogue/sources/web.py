@@ -1,0 +1,231 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bounded requests to servers that may be slow, broken or hostile.
+
+What drivers over HTTP have in common: one deadline for all requests of a
+fetch, limits of size and rate, redirects that are counted, and secrets that
+go to the subscription's own server alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from collections.abc import Mapping
+import contextlib
+import threading
+from typing import Any
+import urllib.parse
+
+import requests
+
+from hepix_vm.catalogue import cuttable
+from hepix_vm.catalogue.sources import credentials
+from hepix_vm.catalogue.sources import pace
+from hepix_vm.catalogue.sources import values
+from hepix_vm import errors
+
+_PIECE = 64 * 1024
+
+
+class Web:
+    """Requests of one fetch; made by :func:`connected`."""
+
+    def __init__(
+        self, session: requests.Session, settings: values.FetchSettings
+    ) -> None:
+        self._session = session
+        self._settings = settings
+
+    @contextlib.contextmanager
+    def get(
+        self,
+        url: str,
+        headers: Mapping[str, str],
+        authorization: str | None = None,
+    ) -> Iterator[requests.Response]:
+        """An open answer, of whatever status but a redirect.
+
+        :param authorization: value of that header; it is not shown to
+            another origin that a redirect leads to
+        :raises errors.TryAgain: a redirect that is not followed
+        :raises errors.Misconfigured: an unusable certificate
+        """
+        home = credentials.origin(url)
+        access = self._settings.access
+        for _ in range(access.redirects + 1):
+            same = credentials.origin(url) == home
+            with self._session.get(
+                url,
+                headers=dict(headers),
+                auth=_Authorization(authorization if same else None),
+                cert=credentials.certificate(access, url),
+                stream=True,
+                timeout=self._settings.timeout,
+                allow_redirects=False,
+                verify=access.ca_file or self._settings.ca_file or True,
+                proxies=_proxies(access.proxy),
+            ) as response:
+                if not response.is_redirect:
+                    yield response
+                    return
+                url = self._target(url, response.headers['Location'])
+        raise errors.TryAgain(
+            f'{url}: redirected more than {access.redirects} times'
+        )
+
+    def _target(self, url: str, location: str) -> str:
+        if not self._settings.access.redirects:
+            raise errors.TryAgain(
+                f'{url}: the server redirects elsewhere, which is not '
+                'followed; give the final address, or see option redirects'
+            )
+        target = urllib.parse.urljoin(url, location)
+        split(target, ('http', 'https'))
+        if url.startswith('https:') and not target.startswith('https:'):
+            raise errors.TryAgain(
+                f'{url}: the server redirects from https to http, which is '
+                'not followed'
+            )
+        return target
+
+    def pieces(
+        self, url: str, response: requests.Response, limit: int
+    ) -> Iterator[bytes]:
+        """The body, held to its rate, its limit and its declared length.
+
+        :param limit: bytes
+        :raises errors.TryAgain: when it is longer or ends early
+        """
+        rate = pace.Pace(self._settings.access.rate_limit)
+        received = 0
+        declared = response.headers.get('Content-Length', '')
+        try:
+            for piece in response.iter_content(rate.piece(_PIECE)):
+                received += len(piece)
+                if received > limit:
+                    raise errors.TryAgain(
+                        f'{url}: expected at most {limit} bytes, found more'
+                    )
+                yield piece
+                rate.received(len(piece))
+        except (requests.RequestException, OSError) as exc:
+            raise _away(url, exc) from exc
+        encoded = 'Content-Encoding' in response.headers
+        if declared.isdigit() and not encoded and received != int(declared):
+            raise errors.TryAgain(
+                f'{url}: expected {declared} bytes, the connection ended '
+                f'after {received}'
+            )
+
+    def body(self, url: str, response: requests.Response, limit: int) -> bytes:
+        """The whole body, as :meth:`pieces`."""
+        return b''.join(self.pieces(url, response, limit))
+
+
+@contextlib.contextmanager
+def connected(
+    url: str, settings: values.FetchSettings, seconds: float
+) -> Iterator[Web]:
+    """Requests that are cut off when their time is over.
+
+    :param url: what is fetched, for messages
+    :param seconds: for everything that happens inside
+    :raises errors.TryAgain: when the server is away, broken or late
+    """
+    adapter = cuttable.Adapter()
+    watchdog = threading.Timer(seconds, adapter.cut)
+    watchdog.daemon = True
+    watchdog.start()
+    try:
+        with requests.Session() as session:
+            session.mount('http://', adapter)
+            session.mount('https://', adapter)
+            yield Web(session, settings)
+    except (
+        errors.HepixError,
+        requests.RequestException,
+        OSError,
+        ValueError,
+    ) as exc:
+        if adapter.is_cut:
+            raise _late(url, seconds) from exc
+        if isinstance(exc, errors.HepixError):
+            raise
+        raise _away(url, exc) from exc
+    finally:
+        watchdog.cancel()
+        adapter.forget()
+    if adapter.is_cut:
+        raise _late(url, seconds)
+
+
+def split(url: str, schemes: tuple[str, ...]) -> urllib.parse.SplitResult:
+    """The parts of a URL with a host.
+
+    :raises errors.Misconfigured: another scheme, or no host
+    """
+    try:
+        parts = urllib.parse.urlsplit(url)
+        whole = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        whole = False
+    if not whole or parts.scheme not in schemes:
+        raise errors.Misconfigured(
+            f'URL {url!r}: expected {" or ".join(schemes)} with a host; edit '
+            'the option or tell the endorser'
+        )
+    return parts
+
+
+def expect_ok(url: str, response: requests.Response) -> None:
+    """Refuse every status but 200.
+
+    :raises errors.TryAgain: with what the server says of a later attempt
+    """
+    if response.status_code == 200:
+        return
+    wait = response.headers.get('Retry-After', '')
+    later = (
+        f'; the server asks to wait {wait} s'
+        if wait.isdecimal() and len(wait) < 8
+        else ''
+    )
+    raise errors.TryAgain(
+        f'{url}: expected status 200, found {response.status_code}{later}'
+    )
+
+
+def validator(header: str | None) -> str | None:
+    """A validator worth keeping: printable and not longer than its column."""
+    if header and len(header) <= 255 and header.isprintable():
+        return header
+    return None
+
+
+class _Authorization(requests.auth.AuthBase):
+    """The header that we mean, and not one of a netrc file."""
+
+    def __init__(self, header: str | None) -> None:
+        self._header = header
+
+    def __call__(self, request: Any) -> Any:
+        if self._header is not None:
+            request.headers['Authorization'] = self._header
+        return request
+
+
+def _proxies(proxy: str | None) -> dict[str, str] | None:
+    return None if proxy is None else {'http': proxy, 'https': proxy}
+
+
+def _away(url: str, exc: Exception) -> errors.TryAgain:
+    reason = ' '.join(str(exc).split())[:300]
+    return errors.TryAgain(
+        f'{url}: {type(exc).__name__}{": " if reason else ""}{reason}'
+    )
+
+
+def _late(url: str, seconds: float) -> errors.TryAgain:
+    return errors.TryAgain(
+        f'{url}: not finished within {seconds:g} s; see the deadlines in '
+        'group [fetch]'
+    )
