@@ -36,12 +36,14 @@ _PROXY_EXTENSIONS = frozenset({'1.3.6.1.5.5.7.1.14', '1.3.6.1.4.1.3536.1.222'})
 _LEGACY_PROXY = frozenset({'proxy', 'limited proxy'})
 _COMMON_NAME = '2.5.4.3'
 
-# Serial numbers <= 0 exist among real anchors; nothing is to be done.
+# Serial numbers <= 0 exist among real anchors, and anybody can send a
+# certificate with an odd country; nothing is to be done about either.
 warnings.filterwarnings(
     'ignore',
     message='Parsed a serial number which was',
     category=utils.CryptographyDeprecationWarning,
 )
+warnings.filterwarnings('ignore', message="Attribute's length must be")
 
 
 class Unreadable(ValueError):
