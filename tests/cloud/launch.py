@@ -10,7 +10,6 @@ import random
 import secrets
 import shutil
 import sys
-import tempfile
 import time
 
 from keystoneauth1 import adapter
@@ -182,19 +181,11 @@ def start(
     return cloud
 
 
-@contextlib.contextmanager
-def work_directory(report: Report | None = None) -> Iterator[pathlib.Path]:
+def work_directory(
+    report: Report | None = None,
+) -> contextlib.AbstractContextManager[pathlib.Path]:
     """Have a temporary work directory; after an error it is kept, and said."""
-    work = pathlib.Path(tempfile.mkdtemp(prefix='hepix-vm-cloud-'))
-    try:
-        yield work
-    except Exception:
-        (report or reporter())(f'logs and configuration are kept in {work}')
-        raise
-    except BaseException:
-        shutil.rmtree(work)
-        raise
-    shutil.rmtree(work)
+    return layouts.temporary('hepix-vm-cloud-', report or reporter())
 
 
 @contextlib.contextmanager

@@ -1,8 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The folders of a cloud's work directory."""
 
+from collections.abc import Callable
+from collections.abc import Iterator
+import contextlib
 import dataclasses
 import pathlib
+import shutil
+import tempfile
 
 from tests.cloud import errors
 from tests.cloud import state
@@ -79,3 +84,20 @@ class Layout:
                 f'{self.work} is not empty and has no {state.NAME}: choose '
                 'an empty or a new work directory'
             )
+
+
+@contextlib.contextmanager
+def temporary(
+    prefix: str, report: Callable[[str], None]
+) -> Iterator[pathlib.Path]:
+    """Have a temporary folder; after an error it is kept, and said."""
+    work = pathlib.Path(tempfile.mkdtemp(prefix=prefix))
+    try:
+        yield work
+    except Exception:
+        report(f'logs and configuration are kept in {work}')
+        raise
+    except BaseException:
+        shutil.rmtree(work)
+        raise
+    shutil.rmtree(work)

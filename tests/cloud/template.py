@@ -11,7 +11,6 @@ import hashlib
 import pathlib
 import secrets
 import shutil
-import tempfile
 
 from tests.cloud import cache
 from tests.cloud import environment
@@ -150,40 +149,49 @@ def _build(
     report: Callable[[str], None],
 ) -> None:
     report(f'migrating the databases of {release.name}')
-    work = pathlib.Path(tempfile.mkdtemp(prefix='hepix-vm-template-'))
-    password = secrets.token_hex(12)
-    # Nothing listens at these ports: the commands only want an address.
-    site = sites.Site(
+    with layouts.temporary('hepix-vm-template-', report) as work:
+        site = _site(release, venv, work)
+        _migrate(site, report)
+        folder.mkdir(mode=0o700)
+        shutil.move(site.layout.data / DATA, folder / DATA)
+        (folder / PASSWORD).write_text(site.password)
+
+
+def _site(
+    release: releases.Release, venv: pathlib.Path, work: pathlib.Path
+) -> sites.Site:
+    return sites.Site(
         layout=layouts.Layout(work),
         venv=venv,
+        # Nothing listens at this port: the commands only want an address.
         ports=dict.fromkeys(services.PORTS, 9),
-        password=password,
+        password=secrets.token_hex(12),
         metadata_secret=secrets.token_hex(12),
         options=opts.CloudOptions(release=release.name),
     )
-    state = states.State(
-        release=release.name,
-        venv=str(venv),
-        token=secrets.token_hex(16),
-        password=password,
-        metadata_secret=site.metadata_secret,
-        boot=processes.boot(),
-    )
+
+
+def _migrate(site: sites.Site, report: Callable[[str], None]) -> None:
     site.layout.make()
     files.make_folders(site)
     files.write_keys(site)
     files.write(site)
+    state = states.State(
+        release=site.options.release,
+        venv=str(site.venv),
+        token=secrets.token_hex(16),
+        password=site.password,
+        metadata_secret=site.metadata_secret,
+        boot=processes.boot(),
+    )
     supervisor = supervisors.Supervisor(site.layout, state)
     try:
         supervisor.watch()
         steps.run(supervisor, _steps(site), report)
+        # Cleanly, so that the copies need no recovery.
         supervisor.end('mariadb', grace=120)
     finally:
         supervisor.end_all()
-    folder.mkdir(mode=0o700)
-    shutil.move(site.layout.data / DATA, folder / DATA)
-    (folder / PASSWORD).write_text(password)
-    shutil.rmtree(work)
 
 
 def ensure(

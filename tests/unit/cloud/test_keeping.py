@@ -12,7 +12,9 @@ from tests.cloud import errors
 from tests.cloud import layout as layouts
 from tests.cloud import processes
 from tests.cloud import releases
+from tests.cloud import services
 from tests.cloud import state as states
+from tests.cloud import supervisor
 
 
 def make_state() -> states.State:
@@ -173,3 +175,40 @@ def test_every_release_pins_all_that_it_installs() -> None:
             for line in release.constraints.read_text().splitlines()
         }
         assert set(release.packages) <= pinned
+
+
+def test_a_temporary_folder_is_kept_after_an_error_only(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
+    monkeypatch.setattr('tempfile.tempdir', str(tmp_path))
+    said: list[str] = []
+    with layouts.temporary('x-', said.append) as good:
+        assert good.is_dir()
+    with (
+        pytest.raises(KeyboardInterrupt),
+        layouts.temporary('x-', said.append) as interrupted,
+    ):
+        raise KeyboardInterrupt
+    assert said == []
+    with (
+        pytest.raises(errors.CloudError),
+        layouts.temporary('x-', said.append) as bad,
+    ):
+        raise errors.CloudError('why')
+    assert not good.exists()
+    assert not interrupted.exists()
+    assert bad.is_dir()
+    assert said == [f'logs and configuration are kept in {bad}']
+
+
+def test_missing_programs_are_said_all_at_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
+    monkeypatch.setattr(supervisor, 'PATH', str(tmp_path))
+    monkeypatch.setattr(services, 'RABBITMQ', str(tmp_path))
+    with pytest.raises(errors.CloudError) as caught:
+        services.require_programs()
+    assert str(caught.value) == (
+        'not installed: epmd, git, mariadb-install-db, mariadbd, '
+        'rabbitmq-server; run tools/install-system-packages'
+    )
