@@ -24,7 +24,7 @@ gives the code (:mod:`hepix_vm.trust.codes`):
     ``not-a-ca``, ``chain``.
 10. Nothing on the path is revoked, by current CRLs of the site:
     ``crl-missing``, ``crl-expired``, ``crl-not-yet-valid``,
-    ``crl-untrusted``, ``crl-unusable``, ``revoked``.
+    ``crl-untrusted``, ``crl-unusable``, ``weak-digest``, ``revoked``.
 11. The path fits the CAs' own rules: ``limit``, ``purpose``,
     ``signing-policy``.
 12. The signer is the one that was subscribed: ``pin``,
