@@ -14,6 +14,7 @@ from cliff import commandmanager
 from oslo_config import cfg
 
 from hepix_vm.catalogue import database
+from hepix_vm.cli import base
 from hepix_vm import conf as conf_
 from hepix_vm.conf import catalogue as conf_catalogue
 from hepix_vm.conf import fetch as conf_fetch
@@ -91,8 +92,8 @@ class HepixVm(app.App):
 
     def interact(self) -> None:
         """There is no dialogue: without a command, say which there are."""
-        self.parser.print_help(sys.stderr)
-        raise SystemExit(2)
+        self.run_subcommand(['help'])
+        raise SystemExit(base.MISUSED)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -203,8 +203,11 @@ class ListVerify(base.ShowOne):
 
 
 def _write(target: Path, payload: bytes) -> None:
-    """Write a file whole or not at all."""
+    """Write a file whole or not at all; a device or pipe as it is."""
     try:
+        if target.exists() and not target.is_file():
+            target.write_bytes(payload)
+            return
         handle, name = tempfile.mkstemp(
             prefix=f'.{target.name}.', dir=target.parent
         )
