@@ -7,6 +7,8 @@ from collections.abc import Mapping
 import dataclasses
 import enum
 
+from hepix_vm.catalogue.sources import values
+
 
 class Approval(enum.StrEnum):
     """Which images of a subscription the site approves.
@@ -24,7 +26,8 @@ class Approval(enum.StrEnum):
 class Subscription:
     """One followed image list and what the site demands of it.
 
-    :ivar url: where the signed list is fetched (http, https or file)
+    :ivar url: where the signed list is fetched; see
+        :mod:`hepix_vm.catalogue.sources`
     :ivar list_identifier: the list's UUID
     :ivar endorser_subject: DN of the endorser, RFC 4514 or slash form
     :ivar endorser_issuer: DN of the endorser's CA, likewise
@@ -36,6 +39,8 @@ class Subscription:
         of these VOs are approved, each for its projects
     :ivar list_max_age: seconds; see option ``list_max_age``
     :ivar pins: SHA-256 (hex) of acceptable SubjectPublicKeyInfos
+    :ivar dangerous_list_unsigned: what is not signed is told, not believed
+    :ivar access: the options of :meth:`reached`
     """
 
     name: str
@@ -57,6 +62,12 @@ class Subscription:
     accept_server_certificates: bool = False
     dangerous_accept_self_signed: bool = False
     dangerous_accept_sha1: bool = False
+    dangerous_list_unsigned: bool = False
+    access: values.Access = dataclasses.field(default_factory=values.Access)
+
+    def reached(self) -> values.Access:
+        """How its servers are reached, and which one is its own."""
+        return dataclasses.replace(self.access, url=self.url)
 
     def projects_for(self, vo: str | None) -> frozenset[str] | None:
         """The projects that may use a list of that VO; None means all."""

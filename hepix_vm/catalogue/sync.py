@@ -27,6 +27,7 @@ from hepix_vm.catalogue import schema
 from hepix_vm.catalogue import settle
 from hepix_vm.catalogue import store
 from hepix_vm.catalogue import subscription as subscription_
+from hepix_vm.catalogue import unsigned
 from hepix_vm import errors
 from hepix_vm import trust
 
@@ -223,7 +224,8 @@ def _attempt(
     fetch_list: Fetch,
 ) -> _Attempt:
     try:
-        got = fetch_list(subscription.url, settings, known)
+        reached = dataclasses.replace(settings, access=subscription.reached())
+        got = fetch_list(subscription.url, reached, known)
     except errors.HepixError as exc:
         return _Attempt(subscription, None, exc)
     except Exception as exc:
@@ -362,21 +364,22 @@ def _refused(
     standing: model.Standing,
     now: int,
 ) -> Report:
+    detail = refusal.detail
+    if (
+        subscription.dangerous_list_unsigned
+        and refusal.code == trust.Code.NOT_SIGNED
+    ):
+        detail = f'{detail}; {unsigned.told(message)}'
     with database_.writing() as transaction:
         accept.remember_message(
-            transaction,
-            subscription.name,
-            message,
-            now,
-            refusal.code,
-            refusal.detail,
+            transaction, subscription.name, message, now, refusal.code, detail
         )
     return _failed(
         database_,
         subscription,
         Outcome.REFUSED,
         str(refusal.code),
-        refusal.detail,
+        detail,
         standing,
         now,
     )

@@ -9,6 +9,7 @@ import uuid
 from oslo_config import cfg
 
 from hepix_vm.catalogue import subscription
+from hepix_vm.conf import access
 from hepix_vm import errors
 
 PREFIX = 'subscription:'
@@ -30,8 +31,9 @@ OPTS = [
         'url',
         required=True,
         help="""
-Where the signed image list is fetched: http, https or file. The transport
-need not be trusted, the signature is what counts.
+Where the signed image list is fetched: http, https, file, or a registry as
+oci://HOST[:PORT]/PROJECT/NAME:TAG. The transport need not be trusted, the
+signature is what counts.
 """,
     ),
     cfg.StrOpt(
@@ -163,6 +165,17 @@ Accept SHA-1 in the list's signature. It can be forged; for an endorser who
 cannot do better, and for a short time.
 """,
     ),
+    cfg.BoolOpt(
+        'dangerous_list_unsigned',
+        default=False,
+        help="""
+Say in the history and to "hepix-vm list show --subscription" what an
+unsigned list or artefact at "url" holds. Nothing of it is believed: it
+approves no image, and the subscription stays refused. Who reads it sees what
+anybody could have written there.
+""",
+    ),
+    *access.OPTS,
 ]
 
 
@@ -254,6 +267,8 @@ def _subscription(
         accept_server_certificates=values['accept_server_certificates'],
         dangerous_accept_self_signed=values['dangerous_accept_self_signed'],
         dangerous_accept_sha1=values['dangerous_accept_sha1'],
+        dangerous_list_unsigned=values['dangerous_list_unsigned'],
+        access=access.access(section, values),
     )
 
 

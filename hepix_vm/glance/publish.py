@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Mapping
 import dataclasses
 import enum
 import uuid
@@ -19,10 +20,10 @@ from oslo_utils.imageutils import format_inspector
 import sqlalchemy as sa
 
 from hepix_vm.catalogue import database
-from hepix_vm.catalogue import fetch
 from hepix_vm.catalogue import loading
 from hepix_vm.catalogue import model
 from hepix_vm.catalogue import schema
+from hepix_vm.catalogue.sources import values
 from hepix_vm.catalogue import store
 from hepix_vm import errors
 from hepix_vm.glance import client
@@ -82,12 +83,23 @@ Told = Callable[[Progress], None]
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Target:
-    """Where images go, and how."""
+    """Where images come from and go to, and how.
+
+    :ivar access: how the servers of a subscription are reached, by its name
+    """
 
     glance: client.Glance
-    fetch: fetch.FetchSettings
+    fetch: values.FetchSettings
     visibility: str
     import_deadline: float
+    access: Mapping[str, values.Access] = dataclasses.field(
+        default_factory=dict
+    )
+
+    def fetching(self, subscription: str) -> values.FetchSettings:
+        """How images of a subscription are fetched."""
+        access = self.access.get(subscription, values.Access())
+        return dataclasses.replace(self.fetch, access=access)
 
 
 def approved_images(
@@ -181,7 +193,11 @@ def _one(
         told(Progress(image.title, 'download', received, image.size))
 
     with spool.downloaded(
-        image.uri, image.sha512, image.size, target.fetch, downloading
+        image.uri,
+        image.sha512,
+        image.size,
+        target.fetching(image.subscription),
+        downloading,
     ) as path:
         recognised = str(format_inspector.detect_file_format(str(path)))
         declared = image.entry.get('format')
@@ -275,17 +291,13 @@ def _publications(connection: sa.Connection, sha512: str) -> list[str]:
     table = schema.publication
     rows = connection.execute(
         sa.select(table.c.image_id)
-        .where(
-            table.c.sha512 == sha512, table.c.state != State.GONE.value
-        )
+        .where(table.c.sha512 == sha512, table.c.state != State.GONE.value)
         .order_by(table.c.at.desc())
     )
     return [row.image_id for row in rows]
 
 
-def _begin(
-    database_: database.Database, image: store.Image, now: int
-) -> str:
+def _begin(database_: database.Database, image: store.Image, now: int) -> str:
     """Write down which image id will be ours, before Glance knows it."""
     image_id = str(uuid.uuid4())
     with database_.writing() as transaction:
@@ -318,8 +330,6 @@ def _set_state(
     with database_.writing() as transaction:
         transaction.execute(
             table.update()
-            .where(
-                table.c.image_id == image_id, table.c.state != state.value
-            )
+            .where(table.c.image_id == image_id, table.c.state != state.value)
             .values(state=state.value)
         )

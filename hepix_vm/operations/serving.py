@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from hepix_vm.catalogue import loading
 from hepix_vm.catalogue import model
+from hepix_vm import errors
 from hepix_vm.glance import client
 from hepix_vm.glance import publish as publish_
 from hepix_vm.nova import servers
@@ -30,6 +31,11 @@ def publish(
         fetch=site.fetch,
         visibility=site.cloud.visibility,
         import_deadline=site.cloud.import_deadline,
+        access={
+            name: item.reached()
+            for name, item in site.subscriptions.items()
+            if not isinstance(item, errors.Misconfigured)
+        },
     )
     with site_.usable(site) as catalogue:
         yield from publish_.publish(catalogue, target, now, only, told)
