@@ -41,7 +41,7 @@ unset: it is in client_certificate.
 File with one line, "USER:SECRET" or a bearer token, that is shown to the
 server of "url" and to no other one, over https only; not readable by
 everybody. It is read at each fetch. For a registry, USER:SECRET is a robot
-account.
+account; the token server that the registry names sees it, too.
 """,
     ),
     cfg.StrOpt(

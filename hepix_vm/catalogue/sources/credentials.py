@@ -102,12 +102,17 @@ def read(access: values.Access, url: str) -> Credentials | None:
     user, colon, secret = text.partition(':')
     if colon:
         return Basic(user, secret)
-    if _BEARER.fullmatch(text):
+    if is_bearer(text):
         return Bearer(text)
     raise errors.Misconfigured(
         f'file {access.token_file}, option token_file: expected USER:SECRET '
         'or a bearer token (RFC 6750), found other characters'
     )
+
+
+def is_bearer(text: str) -> bool:
+    """Whether a text may be a token."""
+    return _BEARER.fullmatch(text) is not None
 
 
 def certificate(access: values.Access, url: str) -> tuple[str, str] | None:

@@ -78,8 +78,13 @@ class Web:
                 f'{url}: the server redirects elsewhere, which is not '
                 'followed; give the final address, or see option redirects'
             )
-        target = urllib.parse.urljoin(url, location)
-        split(target, ('http', 'https'))
+        try:
+            target = urllib.parse.urljoin(url, location)
+            split(target, ('http', 'https'))
+        except (errors.Misconfigured, ValueError) as exc:
+            raise errors.TryAgain(
+                f'{url}: the server redirects to something else than http'
+            ) from exc
         if url.startswith('https:') and not target.startswith('https:'):
             raise errors.TryAgain(
                 f'{url}: the server redirects from https to http, which is '
@@ -159,19 +164,24 @@ def connected(
 
 
 def split(url: str, schemes: tuple[str, ...]) -> urllib.parse.SplitResult:
-    """The parts of a URL with a host.
+    """The parts of a URL with a host and without a user.
 
-    :raises errors.Misconfigured: another scheme, or no host
+    :raises errors.Misconfigured: another scheme, no host, or a user
     """
     try:
         parts = urllib.parse.urlsplit(url)
-        whole = bool(parts.hostname) and parts.port != 0
+        whole = (
+            bool(parts.hostname)
+            and parts.port != 0
+            and '@' not in parts.netloc
+        )
     except ValueError:
         whole = False
     if not whole or parts.scheme not in schemes:
         raise errors.Misconfigured(
-            f'URL {url!r}: expected {" or ".join(schemes)} with a host; edit '
-            'the option or tell the endorser'
+            f'URL {url!r}: expected {" or ".join(schemes)} with a host and '
+            'without a user (see option token_file); edit the option or tell '
+            'the endorser'
         )
     return parts
 
