@@ -7,6 +7,7 @@ import argparse
 import datetime
 import getpass
 import os
+import re
 import time
 from typing import Any
 from typing import TYPE_CHECKING
@@ -23,6 +24,12 @@ if TYPE_CHECKING:
 
 #: Exit statuses: well; refused or failed; wrong use or configuration.
 WELL, FAILED, MISUSED = 0, 1, 2
+
+# Its date-time; other forms of ISO 8601 are read in more than one way.
+_RFC_3339 = re.compile(
+    r'\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)',
+    re.ASCII,
+)
 
 
 class _Ours(command.Command):
@@ -81,7 +88,7 @@ def shown_time(seconds: int | None) -> str:
         return ''
     try:
         moment = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
-    except (OverflowError, ValueError):
+    except (OverflowError, ValueError, OSError):
         return str(seconds)
     return moment.strftime('%Y-%m-%dT%H:%M:%SZ')
 
@@ -94,9 +101,9 @@ def moment(text: str) -> datetime.datetime:
     try:
         if text.isascii() and text.isdigit():
             return datetime.datetime.fromtimestamp(int(text), datetime.UTC)
-        found = datetime.datetime.fromisoformat(text)
-        if found.tzinfo is None:
+        if not _RFC_3339.fullmatch(text):
             raise ValueError(text)
+        found = datetime.datetime.fromisoformat(text.upper())
         return found.astimezone(datetime.UTC)
     except (ValueError, OverflowError, OSError) as exc:
         raise argparse.ArgumentTypeError(

@@ -101,7 +101,7 @@ def glance_plugins(directory: Path) -> Finding:
             conf.image_import_opts.image_import_plugins
         )
         listing.require_loaded(_loadable())
-    except errors.Misconfigured as exc:
+    except (cfg.Error, errors.Misconfigured) as exc:
         return Finding(
             Grade.FAILURE,
             f'images enter Glance unchecked: {exc}; set '
@@ -159,7 +159,19 @@ def nova_filter(file: Path) -> Finding:
 
 def _parsed(conf: cfg.ConfigOpts, files: list[Path]) -> Finding | None:
     """Read the files that are there; a finding when that cannot be."""
-    present = [str(file) for file in files if file.exists()]
+    present = []
+    for file in files:
+        try:
+            file.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as exc:
+            return Finding(
+                Grade.FAILURE,
+                f'{file}: {exc.strerror}; run this as an account that may '
+                'read it',
+            )
+        present.append(str(file))
     if not present:
         return Finding(
             Grade.WARNING,
@@ -168,6 +180,6 @@ def _parsed(conf: cfg.ConfigOpts, files: list[Path]) -> Finding | None:
         )
     try:
         conf(args=[], default_config_files=present, default_config_dirs=[])
-    except cfg.Error as exc:
-        return Finding(Grade.FAILURE, str(exc))
+    except (cfg.Error, ValueError) as exc:
+        return Finding(Grade.FAILURE, ' '.join(str(exc).split()))
     return None
