@@ -29,6 +29,14 @@ _HYPERVISOR = re.compile('[a-z0-9][a-z0-9._+-]{0,63}')
 _HOST = re.compile('[a-z0-9._-]+|[0-9a-f.]*:[0-9a-f:.]*')
 # The characters of RFC 3986; percent signs begin an encoded byte.
 _URI = re.compile(r"(?:[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+")
+# Behind the host of an oci URI: the repository's name as the OCI Distribution
+# Specification 1.1 has it, then what of it is meant.
+_OCI_NAME = (
+    r'/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*'
+    r'(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*'
+)
+_OCI_DIGEST = re.compile(_OCI_NAME + '@sha256:[0-9a-f]{64}')
+_OCI_TAG = re.compile(_OCI_NAME + r':[A-Za-z0-9_][A-Za-z0-9._-]{0,127}')
 _MOST = 2**63 - 1
 
 
@@ -113,9 +121,13 @@ def version(value: object, place: str) -> str:
     return checked
 
 
-def uri(value: object, place: str, limit: int) -> str:
-    """Return an http or https URI with a host and without credentials."""
-    expected = 'an http or https URI with a host and no credentials'
+def uri(value: object, place: str, limit: int, *, image: bool) -> str:
+    """Return an http, https or oci URI with a host and without credentials.
+
+    :param image: of an image, which an oci URI names by its digest: a tag
+        would mean other bytes tomorrow
+    """
+    expected = 'an http, https or oci URI with a host and no credentials'
     checked = text(value, place, limit)
     if not _URI.fullmatch(checked):
         refuse(place, expected, value)
@@ -125,12 +137,20 @@ def uri(value: object, place: str, limit: int) -> str:
     except ValueError:
         refuse(place, expected, value)
     if (
-        parts.scheme not in ('http', 'https')
+        parts.scheme not in ('http', 'https', 'oci', 'oci+http')
         or '@' in parts.netloc
         or not _HOST.fullmatch(host or '')
         or port == 0
     ):
         refuse(place, expected, value)
+    if parts.scheme.startswith('oci'):
+        # What the path cannot hold, a query or a fragment neither.
+        rest = checked.partition('://')[2].removeprefix(parts.netloc)
+        if not _OCI_DIGEST.fullmatch(rest) and (
+            image or not _OCI_TAG.fullmatch(rest)
+        ):
+            expected = 'an oci URI that ends in NAME@sha256:DIGEST'
+            refuse(place, expected + ('' if image else ' or NAME:TAG'), value)
     return checked
 
 

@@ -95,9 +95,9 @@ class _Object:
         """Return a distinguished name as it is written."""
         return fields.text(*self.at(key), self.limits.text, empty=False)
 
-    def uri(self, key: str) -> str:
+    def uri(self, key: str, *, image: bool) -> str:
         """Return a URI that is safe to fetch."""
-        return fields.uri(*self.at(key), self.limits.uri)
+        return fields.uri(*self.at(key), self.limits.uri, image=image)
 
     def report(self, place: str, expected: str, found: str) -> None:
         """Note something odd that changes nothing."""
@@ -141,7 +141,7 @@ def parse(
         expires=fields.moment(*body.at('dc:date:expires')),
         source=body.text('dc:source', prose=True),
         version=fields.version(*body.at('hv:version')),
-        uri=body.uri('hv:uri'),
+        uri=body.uri('hv:uri', image=False),
         endorsers=endorsers,
         vo=(body.text('ad:vo') or None) if 'ad:vo' in body else None,
         extra=fields.unknown(body.keys, model.LIST_KEYS, body.place),
@@ -254,7 +254,7 @@ def _image(keys: _Object, dialect: model.Dialect) -> model.ImageEntry:
         identifier=fields.identifier(*keys.at('dc:identifier')),
         title=keys.text('dc:title'),
         description=keys.text('dc:description', prose=True),
-        uri=keys.uri('hv:uri'),
+        uri=keys.uri('hv:uri', image=True),
         size=fields.number(*keys.at('hv:size')),
         version=fields.version(*keys.at('hv:version')),
         sha512=fields.sha512(*keys.at('sl:checksum:sha512')),

@@ -39,6 +39,11 @@ uris = st.builds(
     st.sampled_from(['http', 'https']),
     st.sampled_from(['example.org', 'a:8080', '[::1]', '192.0.2.7:1']),
     st.text(string.ascii_letters + string.digits + '/?&=.-_', max_size=20),
+) | st.builds(
+    'oci://{}/{}@sha256:{}'.format,
+    st.sampled_from(['example.org', 'a:8080', '[::1]', '192.0.2.7:1']),
+    st.sampled_from(['a', 'vo/a', 'v.o/a__b/c-d9']),
+    st.text('0123456789abcdef', min_size=64, max_size=64),
 )
 scalars = (
     st.none()

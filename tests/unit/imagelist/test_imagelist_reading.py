@@ -463,6 +463,68 @@ def test_image_with_a_hostile_uri_is_dropped(uri: Any) -> None:
     assert dropped(**{'hv:uri': uri}).place == f'{ENTRY}.hv:uri'
 
 
+DIGEST = f'sha256:{"0f" * 32}'
+
+
+@pytest.mark.parametrize(
+    'uri',
+    [
+        f'oci://example.org/a@{DIGEST}',
+        f'oci://example.org:8443/vo/worker__9.x-y@{DIGEST}',
+        f'oci+http://[::1]:5000/vo/sub/name@{DIGEST}',
+    ],
+)
+def test_image_in_a_registry_is_named_by_its_digest(uri: str) -> None:
+    assert only(hepix_with(**{'hv:uri': uri})).uri == uri
+
+
+@pytest.mark.parametrize(
+    'uri',
+    [
+        'oci://example.org/vo/name:tag',
+        'oci://example.org/vo/name',
+        f'oci://example.org/vo/name:tag@{DIGEST}',
+        f'oci://example.org/vo/name@{DIGEST[:-1]}',
+        f'oci://example.org/vo/name@{DIGEST.upper()}',
+        f'oci://example.org/vo/name@sha512:{"0f" * 64}',
+        f'oci://example.org/@{DIGEST}',
+        f'oci://example.org/vo//name@{DIGEST}',
+        f'oci://example.org/../name@{DIGEST}',
+        f'oci://example.org/VO/name@{DIGEST}',
+        f'oci://example.org/vo/name@{DIGEST}?x',
+        f'oci://example.org/vo/name@{DIGEST}#x',
+        f'oci://user@example.org/vo/name@{DIGEST}',
+        f'oci:///vo/name@{DIGEST}',
+        f'oci+https://example.org/vo/name@{DIGEST}',
+    ],
+)
+def test_image_in_a_registry_by_anything_else_is_dropped(uri: str) -> None:
+    assert dropped(**{'hv:uri': uri}).place == f'{ENTRY}.hv:uri'
+
+
+@pytest.mark.parametrize(
+    'uri',
+    [
+        'oci://example.org/vo/list:v1.0_a-b',
+        'oci+http://localhost:5000/list:9',
+        f'oci://example.org/vo/list@{DIGEST}',
+    ],
+)
+def test_list_in_a_registry_is_named_by_a_tag_or_a_digest(uri: str) -> None:
+    keys = lists.hepix(**{'hv:uri': uri})
+    assert imagelist.parse(lists.payload(keys)).uri == uri
+
+
+@pytest.mark.parametrize(
+    'uri',
+    ['oci://example.org/vo/list', 'oci://example.org/vo/list:-', 'oci://h/:a'],
+)
+def test_list_in_a_registry_by_anything_else_is_refused(uri: str) -> None:
+    keys = lists.hepix(**{'hv:uri': uri})
+    with pytest.raises(errors.InvalidList, match='NAME:TAG'):
+        imagelist.parse(lists.payload(keys))
+
+
 @pytest.mark.parametrize(
     'date',
     [
