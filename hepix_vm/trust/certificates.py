@@ -35,6 +35,8 @@ _Extension = TypeVar('_Extension', bound=x509.ExtensionType)
 _PROXY_EXTENSIONS = frozenset({'1.3.6.1.5.5.7.1.14', '1.3.6.1.4.1.3536.1.222'})
 _LEGACY_PROXY = frozenset({'proxy', 'limited proxy'})
 _COMMON_NAME = '2.5.4.3'
+# Real names have ten or so.
+_NAME_PARTS = 64
 
 # Serial numbers <= 0 exist among real anchors, and anybody can send a
 # certificate with an odd country; nothing is to be done about either.
@@ -173,9 +175,9 @@ def of(loaded: x509.Certificate) -> Certificate:
     """
     data = loaded.public_bytes(serialization.Encoding.DER)
     try:
+        issuer_der, spki, algorithm = _raw_fields(data)
         subject = names.from_x509(loaded.subject)
         issuer = names.from_x509(loaded.issuer)
-        issuer_der, spki, algorithm = _raw_fields(data)
     except (ValueError, errors.Refused) as error:
         raise Unreadable(f'its names cannot be read: {error}') from error
     return Certificate(
@@ -195,6 +197,11 @@ def _raw_fields(data: bytes) -> tuple[bytes, bytes, str]:
     reader = der.Reader(data)
     tbs = reader.children(reader.children(reader.root('certificate'))[0])
     offset = 1 if tbs[0].tag == der.context(0) else 0
+    for name in (tbs[offset + 2], tbs[offset + 4]):
+        # Before anything is made of them: thousands would cost seconds.
+        parts = sum(len(reader.children(p)) for p in reader.children(name))
+        if parts > _NAME_PARTS:
+            raise Unreadable(f'one has {parts} parts')
     spki = tbs[offset + 5]
     oid, parameters = algorithms.identifier(reader, reader.children(spki)[0])
     if (

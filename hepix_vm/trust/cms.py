@@ -170,23 +170,23 @@ def _content(reader: der.Reader, node: der.Node) -> bytes | None:
 def _certificates(
     reader: der.Reader, node: der.Node, limits: policies.Limits
 ) -> tuple[bytes, ...]:
+    choices = reader.children(node)
+    sizes = [choice.end - choice.start for choice in choices]
+    for name, size in (
+        ('embedded_certificates', len(choices)),
+        ('embedded_bytes', sum(sizes)),
+        ('certificate_bytes', max(sizes, default=0)),
+    ):
+        allowed = getattr(limits, name)
+        if size > allowed:
+            raise codes.refused(
+                codes.Code.LIMIT,
+                f'the embedded certificates exceed a limit: {name} is '
+                f'{allowed}, found {size}',
+                limit=name,
+            )
     found = []
-    for number, choice in enumerate(reader.children(node)):
-        if number >= limits.embedded_certificates:
-            raise codes.refused(
-                codes.Code.LIMIT,
-                'the message carries more than '
-                f'{limits.embedded_certificates} certificates (limit '
-                'embedded_certificates)',
-                limit='embedded_certificates',
-            )
-        if choice.end - choice.start > limits.certificate_bytes:
-            raise codes.refused(
-                codes.Code.LIMIT,
-                f'an embedded certificate exceeds {limits.certificate_bytes}'
-                ' bytes (limit certificate_bytes)',
-                limit='certificate_bytes',
-            )
+    for choice in choices:
         # Attribute certificates and the like are tagged; they say nothing
         # about keys.
         if choice.tag == der.SEQUENCE:

@@ -232,14 +232,16 @@ def _delimiters(body: bytes, delimiter: bytes) -> list[tuple[int, int, bool]]:
     position = 0 if body.startswith(delimiter) else _next(body, delimiter, 0)
     while position >= 0 and len(found) < 4:
         match = line.match(body, position)
-        if match is not None:
-            found.append(
-                (
-                    _line_end_before(body, position),
-                    match.end(),
-                    match[1] is not None,
-                )
+        if match is None:
+            # RFC 2046 section 5.1.1: it counts as a boundary all the same.
+            raise _malformed('a line begins with the boundary and goes on')
+        found.append(
+            (
+                _line_end_before(body, position),
+                match.end(),
+                match[1] is not None,
             )
+        )
         position = _next(body, delimiter, position)
     return found
 

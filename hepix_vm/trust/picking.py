@@ -62,8 +62,6 @@ def pick(
     frontier = [signer]
     while frontier:
         subject = frontier.pop()
-        if anchors.holds(subject) and subject.self_issued:
-            continue  # an end, whatever its own signature says
         for issuer in _issuers(subject, candidates, anchors):
             if issuer in picked:
                 continue

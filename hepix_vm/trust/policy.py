@@ -31,6 +31,7 @@ class Limits:
     :param message_bytes: size of the whole message, bytes
     :param header_bytes: size of one block of MIME headers, bytes
     :param embedded_certificates: certificates carried by a message, count
+    :param embedded_bytes: size of all of them together, bytes
     :param certificate_bytes: size of one embedded certificate, bytes
     :param certificates: certificates considered as part of a path, count
     :param chain_depth: certificates from signer to anchor, both included
@@ -44,6 +45,7 @@ class Limits:
     message_bytes: int = 16 * 1024 * 1024
     header_bytes: int = 64 * 1024
     embedded_certificates: int = 256
+    embedded_bytes: int = 32 * 32 * 1024
     certificate_bytes: int = 32 * 1024
     certificates: int = 32
     chain_depth: int = 6

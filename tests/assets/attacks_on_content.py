@@ -901,6 +901,15 @@ def certificate_of_forty_kilobytes() -> Case:
 
 
 @ATTACKS.add
+def two_megabytes_of_certificates() -> Case:
+    many = [
+        writer.seq(writer.integer(n), writer.octets(bytes(20_000)))
+        for n in range(100)
+    ]
+    return _structure('limit', certificates=many)
+
+
+@ATTACKS.add
 def three_hundred_certificates() -> Case:
     many = [writer.seq(writer.integer(n)) for n in range(300)]
     return _structure('limit', certificates=many)
@@ -1064,6 +1073,12 @@ def boundary_inside_the_content() -> Case:
 @ATTACKS.add
 def closing_boundary_inside_the_content() -> Case:
     content = b'{}\r\n--' + writer.BOUNDARY.encode() + b'--\r\n'
+    return Case(writer.multipart(content, _cms(content)), MALFORMED)
+
+
+@ATTACKS.add
+def line_of_the_content_that_begins_with_the_boundary() -> Case:
+    content = b'{}\r\n--' + writer.BOUNDARY.encode() + b'0\r\n'
     return Case(writer.multipart(content, _cms(content)), MALFORMED)
 
 

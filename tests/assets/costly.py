@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import json
 
+from cryptography import x509
+
 from tests.assets import cases
 from tests.assets import lists
 from tests.assets import pki
@@ -114,3 +116,49 @@ def list_of_many_equal_images() -> Case:
     return _signed(
         lists.payload(hv_images=[image] * (_SIZE // 2 // size)), is_list=True
     )
+
+
+def _crowd(extensions: tuple[pki.Extension, ...], subject: x509.Name) -> Case:
+    """A signer by key identifier among many large certificates."""
+    site = pki.site()
+    content = lists.compact()
+    big = site.issuing.issue(subject, 'ec other', extensions).der
+    size = len(big)
+    # Different serial numbers, so that none of them is a copy.
+    serial = big[big.index(b'\x02\x14') + 2 :][:20]
+    many = [
+        big.replace(serial, serial[:18] + n.to_bytes(2, 'big'))
+        for n in range(min(255, 1_000_000 // size))
+    ]
+    info = writer.signer_info(content, site.endorser, by_key=True)
+    cms = writer.signed_data([info], [*many, site.endorser.der])
+    return Case(writer.multipart(content, cms))
+
+
+@COSTLY.add
+def certificates_with_long_names() -> Case:
+    attribute = x509.NameAttribute(x509.NameOID.COMMON_NAME, 'x')
+    return _crowd((), x509.Name([attribute] * 2300))
+
+
+@COSTLY.add
+def certificates_with_many_alternative_names() -> Case:
+    names = [x509.DNSName(f'n{n}') for n in range(4000)]
+    return _crowd(
+        ((x509.SubjectAlternativeName(names), False),),
+        pki.name('C=DE/CN=Crowd'),
+    )
+
+
+@COSTLY.add
+def certificates_with_many_extensions() -> Case:
+    extensions = tuple(
+        (
+            x509.UnrecognizedExtension(
+                x509.ObjectIdentifier(f'1.2.3.{n}'), b'\5\0'
+            ),
+            False,
+        )
+        for n in range(1800)
+    )
+    return _crowd(extensions, pki.name('C=DE/CN=Crowd'))

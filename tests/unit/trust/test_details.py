@@ -318,3 +318,17 @@ def test_anchor_whose_policy_file_is_another_ones(tmp_path):
     )
     (anchor,) = trust.load(tmp_path).anchors
     assert anchor.patterns is None
+
+
+def test_certificate_with_a_name_of_many_parts():
+    attribute = x509.NameAttribute(x509.NameOID.COMMON_NAME, 'x')
+    for count, verdict in ((64, True), (65, False)):
+        holder = pki.site().root.issue(
+            x509.Name([attribute] * count), 'ec many'
+        )
+        try:
+            read = bool(certificates.read(holder.der))
+        except certificates.Unreadable as error:
+            assert 'one has 65 parts' in str(error)
+            read = False
+        assert read is verdict
