@@ -7,27 +7,16 @@ import argparse
 import datetime
 import os
 from pathlib import Path
-import re
 import tempfile
 from typing import Any
 
 from hepix_vm.cli import base
+from hepix_vm.cli import judging
 from hepix_vm import errors
 from hepix_vm.operations import catalogue
 from hepix_vm.operations import messages
 from hepix_vm import trust
 from hepix_vm.trust import names
-
-MODES = ('require', 'if-present', 'off')
-
-
-def _pin(text: str) -> str:
-    pin = text.replace(':', '').lower()
-    if not re.fullmatch('[0-9a-f]{64}', pin):
-        raise argparse.ArgumentTypeError(
-            f'expected 64 hex digits, found {text!r}'
-        )
-    return pin
 
 
 def _name(text: str) -> trust.Name:
@@ -39,60 +28,12 @@ def _name(text: str) -> trust.Name:
 
 def _verify_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('file', metavar='FILE', type=Path)
-    parser.add_argument(
-        '--trust-anchors',
-        metavar='DIR',
-        type=Path,
-        required=True,
-        help=(
-            'directory of CA certificates and CRLs: HASH.N, HASH.rN and '
-            'HASH.signing_policy, or *.pem'
-        ),
-    )
+    judging.options(parser)
     parser.add_argument(
         '--at',
         metavar='TIME',
         type=base.moment,
         help='judge as of this time, RFC 3339 or UNIX seconds; default: now',
-    )
-    parser.add_argument(
-        '--crl',
-        choices=MODES,
-        default='require',
-        help='how revocation is checked; default: require',
-    )
-    parser.add_argument(
-        '--signing-policy',
-        choices=MODES,
-        default='if-present',
-        help=(
-            'how HASH.signing_policy files are used; default: if-present, '
-            'required of an anchor that has one'
-        ),
-    )
-    parser.add_argument(
-        '--pin',
-        metavar='HEX',
-        type=_pin,
-        action='append',
-        default=[],
-        help=(
-            "SHA-256 of the signer's SubjectPublicKeyInfo: must match; a "
-            'self-signed signer is acceptable only with it'
-        ),
-    )
-
-
-def _policy(
-    parsed_args: argparse.Namespace, endorser: trust.Endorser | None = None
-) -> trust.Policy:
-    pins = frozenset(parsed_args.pin)
-    return trust.Policy(
-        crl=parsed_args.crl,
-        signing_policy=parsed_args.signing_policy,
-        pins=pins,
-        accept_self_signed_pinned=bool(pins),
-        endorser=endorser,
     )
 
 
@@ -147,7 +88,7 @@ class MessageVerify(base.ShowOne):
         verdict = messages.verify_message(
             messages.read_file(parsed_args.file),
             trust.load(parsed_args.trust_anchors),
-            _policy(parsed_args),
+            judging.policy(parsed_args),
             _at(parsed_args),
         )
         if verdict.payload is not None and parsed_args.output is not None:
@@ -195,7 +136,7 @@ class ListVerify(base.ShowOne):
         verdict = messages.verify_list(
             messages.read_file(parsed_args.file),
             trust.load(parsed_args.trust_anchors),
-            _policy(parsed_args, endorser),
+            judging.policy(parsed_args, endorser),
             _at(parsed_args),
         )
         self.exit_status = base.WELL if verdict.accepted else base.FAILED

@@ -39,13 +39,12 @@ class Anchored:
     """How a subscriber with these anchors would judge.
 
     :param anchors: the trust anchors
-    :param crl: how revocation is checked
-    :param signing_policy: how signing_policy files are used
+    :param policy: what the subscriber demands; the threshold is that of the
+        list
     """
 
     anchors: trust.TrustAnchors
-    crl: str = 'require'
-    signing_policy: str = 'if-present'
+    policy: trust.Policy = dataclasses.field(default_factory=trust.Policy)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -217,11 +216,7 @@ def verify(
     return trust.verify(
         message,
         anchored.anchors,
-        trust.Policy(
-            crl=anchored.crl,  # type: ignore[arg-type]
-            signing_policy=anchored.signing_policy,  # type: ignore[arg-type]
-            threshold=signers,
-        ),
+        dataclasses.replace(anchored.policy, threshold=signers),
         now,
     )
 

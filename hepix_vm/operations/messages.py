@@ -110,7 +110,9 @@ def show(content: bytes) -> imagelist.ImageList:
     """
     if content.lstrip()[:1] in (b'{', b'['):
         return imagelist.parse(content)
-    policy = trust.Policy(allow_sha1_dangerous=True)
+    policy = trust.Policy(
+        allow_sha1_dangerous=True, threshold=trust.Limits().signers
+    )
     envelope = mime.open_envelope(content, policy.limits)
     payload = envelope.part
     if payload is None:
