@@ -60,6 +60,8 @@ def bounded_url(connection: str, timeout: float) -> str:
         wanted = dict.fromkeys(
             ('connect_timeout', 'read_timeout', 'write_timeout'), whole
         )
+        # oslo.db would take utf8, which is not all of UTF-8 there.
+        wanted['charset'] = 'utf8mb4'
     elif url.get_backend_name() == 'postgresql':
         wanted = {
             'connect_timeout': whole,

@@ -27,6 +27,9 @@ from hepix_vm.catalogue import sync
 from hepix_vm import errors
 from tests import endorser
 
+#: A busy machine may take its time.
+SETTINGS = fetch.FetchSettings(timeout=60)
+
 #: Making keys takes a while on a busy machine: one endorser for all tests
 #: that leave it as it is.
 _endorsers: dict[str, endorser.Endorser] = {}
@@ -42,15 +45,16 @@ def endorser_named(name: str) -> endorser.Endorser:
 class Site:
     """A catalogue, trust anchors, and lists in files.
 
+    :param url: of an empty database; default: SQLite in the folder
     :ivar now: UNIX seconds of the next sync
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, url: str | None = None) -> None:
         self.folder = folder
         self.anchors = folder / 'anchors'
         self.lists = folder / 'lists'
         self.lists.mkdir()
-        self.url = f'sqlite:///{folder / "catalogue.sqlite"}'
+        self.url = url or f'sqlite:///{folder / "catalogue.sqlite"}'
         self.database = database.Database(self.url, 60)
         migrations.upgrade(self.database)
         self.now = int(time.time())
@@ -126,7 +130,7 @@ class Site:
         reports, self.withdrawals = sync.run(
             self.database,
             self.configured,
-            settings or fetch.FetchSettings(timeout=60),
+            settings or SETTINGS,
             self.now,
             frozenset(only) or None,
             told=told,

@@ -51,6 +51,7 @@ def test_every_wait_for_mariadb_is_bounded(url):
         'connect_timeout': '2',
         'read_timeout': '2',
         'write_timeout': '2',
+        'charset': 'utf8mb4',
     }
 
 
@@ -75,9 +76,9 @@ def test_shortest_wait_is_a_second():
 
 
 def test_what_the_operator_wrote_stays():
-    found = query('mysql+pymysql://h/d?connect_timeout=9&charset=utf8mb4')
+    found = query('mysql+pymysql://h/d?connect_timeout=9&charset=utf8mb3')
     assert found['connect_timeout'] == '9'
-    assert found['charset'] == 'utf8mb4'
+    assert found['charset'] == 'utf8mb3'
     assert found['read_timeout'] == '2'
 
 
