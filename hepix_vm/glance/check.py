@@ -109,7 +109,7 @@ def _changing(
         glance.image_import_opts.image_import_plugins,
         settings.unchanging_plugins,
     )
-    listing.require_loaded(flow.loaded(job))
+    listing.require_loaded(flow.LOADED.of(job))
     listing.require_allowed(names, settings.allow_conversion)
     return names
 

@@ -87,6 +87,7 @@ class PluginTask(task.Task):  # type: ignore[misc]
             refused; Glance shows the text to the user
         """
         try:
+            BEGUN.add(self._job, self._plugin)
             self._work(self._job, file_path)
         except Exception as exc:  # noqa: BLE001 - all become a refusal
             # The log has it; the chain would only fill Glance's own.
@@ -111,7 +112,7 @@ def build(
     """
     try:
         job = ImportJob.from_glance(arguments)
-        _note(job, plugin)
+        LOADED.add(job, plugin)
     except Exception:
         LOG.exception('%s: Glance calls its plugins in an unknown way', plugin)
         job = ImportJob('?', '?', '?', '?', (), None, None, None)
@@ -125,25 +126,37 @@ def build(
     return flow
 
 
-# By Glance's action wrapper, of which each import has one of its own.
-_loaded: weakref.WeakKeyDictionary[Any, set[str]] = weakref.WeakKeyDictionary()
-_loaded_lock = threading.Lock()
+class _PerImport:
+    """Names of our plugins, by Glance's action wrapper.
 
-
-def _note(job: ImportJob, plugin: str) -> None:
-    with _loaded_lock:
-        _loaded.setdefault(job.action_wrapper, set()).add(plugin)
-
-
-def loaded(job: ImportJob) -> frozenset[str]:
-    """Which of our plugins Glance really loaded for this import.
-
-    Its list says which it should load. It goes on without one that it does
-    not find, for instance because stevedore remembers an older state of the
-    installed packages.
+    Each import has a wrapper of its own; nothing is kept after it.
     """
-    with _loaded_lock:
-        return frozenset(_loaded.get(job.action_wrapper, ()))
+
+    def __init__(self) -> None:
+        self._names: weakref.WeakKeyDictionary[Any, frozenset[str]] = (
+            weakref.WeakKeyDictionary()
+        )
+        self._lock = threading.Lock()
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def add(self, job: ImportJob, plugin: str) -> None:
+        with self._lock:
+            known = self._names.get(job.action_wrapper, frozenset())
+            self._names[job.action_wrapper] = known | {plugin}
+
+    def of(self, job: ImportJob) -> frozenset[str]:
+        with self._lock:
+            return self._names.get(job.action_wrapper, frozenset())
+
+
+#: Which of our plugins Glance really loaded for an import. Its list says
+#: which it should load; it goes on without one that it does not find, for
+#: instance because stevedore remembers an older state of the packages.
+LOADED = _PerImport()
+#: Which of them began to run, and will be reverted if the import fails.
+BEGUN = _PerImport()
 
 
 def refuse(_job: ImportJob, _file_path: str) -> None:
@@ -157,7 +170,7 @@ def refuse(_job: ImportJob, _file_path: str) -> None:
 def _for_user(exc: Exception, job: ImportJob) -> Exception:
     try:
         refusal = importlib.import_module('hepix_vm.glance.refusal')
-        outcome: Exception = refusal.for_user(exc, job.image_id)
+        outcome: Exception = refusal.for_user(exc, job)
     except Exception:
         LOG.exception('image %s: verdict=refused', job.image_id)
         return _upload_exception(BROKEN)

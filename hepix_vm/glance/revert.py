@@ -67,7 +67,7 @@ def _set_back_by_others(
     job: flow.ImportJob, plugin: str, plugins: Sequence[str]
 ) -> bool:
     """Whether a task that is reverted after this one does the rest."""
-    if plugin != listing.VERIFY and listing.VERIFY in flow.loaded(job):
+    if plugin != listing.VERIFY and listing.VERIFY in flow.BEGUN.of(job):
         return True
     if job.method in _DOWNLOADS:
         return True

@@ -73,7 +73,9 @@ class HepixApprovedImageFilter(filters.BaseHostFilter):  # type: ignore[misc]
             _log(placement, decision, scope)
             if decision.approved or scope is not judgement.Scope.ENFORCED:
                 return None
-            return decision.sentence
+            # Nova keeps 255 characters: what to do comes before particulars,
+            # which are in the log.
+            return model.refused(decision.code, decision.subject).sentence
         except errors.Misconfigured as exc:
             LOG.error('verdict=refused code=misconfigured: %s', exc)
         except Exception:

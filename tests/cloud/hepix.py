@@ -113,7 +113,11 @@ def hepix_cloud_options(work: pathlib.Path) -> opts.CloudOptions:
                 **inside,
                 'DEFAULT': {'enabled_import_methods': IMPORT_METHODS},
             },
-            'nova': inside,
+            'nova': {
+                **inside,
+                # There is one host only to move to.
+                'DEFAULT': {'allow_resize_to_same_host': True},
+            },
         },
         environment={},
         prepare=prepare,

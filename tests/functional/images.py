@@ -136,6 +136,9 @@ def staged(cloud: clouds.Cloud, image_id: str) -> pathlib.Path:
     return cloud.layout.data / 'glance' / 'staging' / image_id
 
 
+_MOVING = frozenset({'BUILD', 'REBUILD', 'RESIZE'})
+
+
 class Servers:
     """The compute service as one user sees it."""
 
@@ -165,7 +168,7 @@ class Servers:
         def rest() -> Any | None:
             server = self.client.servers.get(server_id)
             busy = getattr(server, 'OS-EXT-STS:task_state') is not None
-            if server.status in ('BUILD', 'REBUILD') or (task_over and busy):
+            if server.status in _MOVING or (task_over and busy):
                 return None
             return server
 

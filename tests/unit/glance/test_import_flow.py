@@ -104,16 +104,16 @@ def test_a_task_that_always_refuses() -> None:
 def test_it_is_known_which_plugins_glance_loaded() -> None:
     arguments = ARGUMENTS | {'action_wrapper': Wrapper()}
     job = flow.ImportJob.from_glance(arguments)
-    assert flow.loaded(job) == frozenset()
+    assert flow.LOADED.of(job) == frozenset()
     verify.get_flow(**arguments)
-    assert flow.loaded(job) == {'hepix_verify'}
+    assert flow.LOADED.of(job) == {'hepix_verify'}
     record.get_flow(**arguments)
-    assert flow.loaded(job) == {'hepix_verify', 'hepix_record'}
+    assert flow.LOADED.of(job) == {'hepix_verify', 'hepix_record'}
 
 
 def test_nothing_is_kept_of_an_import_that_is_over() -> None:
     gc.collect()
-    before = len(flow._loaded)
+    before = len(flow.LOADED)
     verify.get_flow(**(ARGUMENTS | {'action_wrapper': Wrapper()}))
     gc.collect()
-    assert len(flow._loaded) == before
+    assert len(flow.LOADED) == before

@@ -215,3 +215,12 @@ def test_a_forked_worker_has_a_reader_of_its_own(ours: Any) -> None:
             passed = False
         os._exit(0 if passed else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_every_reason_fits_into_a_fault() -> None:
+    # Nova cuts a fault's message after 255 characters.
+    for reason in model.Reason:
+        if reason is not model.Reason.APPROVED:
+            sentence = model.refused(reason, f'image {IMAGE}').sentence
+            fault = exception.NoValidHost(reason=sentence)
+            assert len(str(fault)) <= 255, reason
