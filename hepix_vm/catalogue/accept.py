@@ -10,6 +10,7 @@ transaction, replay state included, before anything acts on it.
 from __future__ import annotations
 
 import datetime
+import functools
 import hashlib
 import json
 from typing import cast
@@ -18,6 +19,7 @@ from typing import Literal
 import sqlalchemy as sa
 
 from hepix_vm.catalogue import database
+from hepix_vm.catalogue import drivers
 from hepix_vm.catalogue import fetch
 from hepix_vm.catalogue import merge
 from hepix_vm.catalogue import model
@@ -33,6 +35,11 @@ from hepix_vm.trust import replay
 
 #: Bytes of a refused message that are kept at most.
 KEPT = 1024 * 1024
+
+_ENVELOPES = 'hepix_vm.envelopes'
+
+#: Schemes of URLs whose lists are S/MIME, whatever else is installed.
+_SMIME = frozenset({'file', 'http', 'https', 'oci', 'oci+http'})
 
 #: Codes of a stored list's verification that decisions judge themselves,
 #: at decision time and by the list's own dates.
@@ -93,7 +100,41 @@ def judge(
     :raises errors.Refused: for a message that is not believed
     :raises errors.Misconfigured: for a subscription that cannot be used
     """
-    return trust.verify(message, anchors, policy(subscription), _moment(now))
+    return _verified(subscription, message, anchors, now)
+
+
+def _verified(
+    subscription: subscription_.Subscription,
+    message: bytes,
+    anchors: trust.TrustAnchors,
+    now: int,
+) -> trust.EndorsedList:
+    form = envelope(subscription)
+    if form is None:
+        return trust.verify(
+            message, anchors, policy(subscription), _moment(now)
+        )
+    return trust.verify_enveloped(
+        message, form, anchors, policy(subscription), _moment(now)
+    )
+
+
+def envelope(
+    subscription: subscription_.Subscription,
+) -> trust.Envelope | None:
+    """In which form its lists are signed; None stands for S/MIME.
+
+    :raises errors.Misconfigured: the form is known but cannot be loaded
+    """
+    return _envelope(subscription.url.partition(':')[0].lower())
+
+
+@functools.cache
+def _envelope(scheme: str) -> trust.Envelope | None:
+    if scheme in _SMIME or scheme not in drivers.names(_ENVELOPES):
+        return None
+    form: trust.Envelope = drivers.load(_ENVELOPES, scheme)
+    return form
 
 
 def _seen(
@@ -133,7 +174,7 @@ def standing(
     :raises errors.Misconfigured: for a subscription that cannot be used
     """
     try:
-        trust.verify(message, anchors, policy(subscription), _moment(now))
+        _verified(subscription, message, anchors, now)
     except errors.Refused as exc:
         if exc.code in _JUDGED_LATER:
             return model.Standing.TRUSTED

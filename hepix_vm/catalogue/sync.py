@@ -268,6 +268,7 @@ def _one(
     try:
         trusted = anchors.of(subscription.trust_anchors)
         accept.policy(subscription)
+        accept.envelope(subscription)
     except errors.HepixError as exc:
         return _failed(
             database_,

@@ -11,6 +11,9 @@ from hepix_vm.trust.anchor_files import fingerprint
 from hepix_vm.trust.anchors import load
 from hepix_vm.trust.anchors import TrustAnchors
 from hepix_vm.trust.codes import Code
+from hepix_vm.trust.envelopes import Envelope
+from hepix_vm.trust.envelopes import Opened
+from hepix_vm.trust.envelopes import verify_enveloped
 from hepix_vm.trust.names import Name
 from hepix_vm.trust.names import NotAName
 from hepix_vm.trust.policy import Endorser
@@ -27,9 +30,11 @@ __all__ = [
     'Code',
     'EndorsedList',
     'Endorser',
+    'Envelope',
     'Limits',
     'Name',
     'NotAName',
+    'Opened',
     'Policy',
     'Signer',
     'TrustAnchors',
@@ -38,5 +43,6 @@ __all__ = [
     'load',
     'sign',
     'verify',
+    'verify_enveloped',
     'verify_message',
 ]
