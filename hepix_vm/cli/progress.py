@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from collections.abc import Iterator
+import contextlib
 import time
 from typing import TextIO
 
@@ -76,3 +79,19 @@ class Progress:
         self._stream.write(f'\r\x1b[K[{bar}] {self._line(progress, now)}')
         self._stream.flush()
         self._open = True
+
+
+@contextlib.contextmanager
+def shown(
+    stream: TextIO,
+) -> Iterator[Callable[[str, str, int, int], None]]:
+    """A function that shows a title, a step, and bytes done and in all."""
+    progress = Progress(stream)
+
+    def told(title: str, step: str, done: int, total: int) -> None:
+        progress(publish.Progress(title, step, done, total))
+
+    try:
+        yield told
+    finally:
+        progress.close()

@@ -11,8 +11,8 @@ from typing import Any
 
 from hepix_vm import imagelist
 
-#: Differ between any two signings of the same list.
-DATES = frozenset({'version', 'created', 'expires'})
+# Differ between any two signings of the same list.
+_DATES = frozenset({'version', 'created', 'expires'})
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -31,6 +31,11 @@ class Change:
     change: str
     before: str = ''
     after: str = ''
+
+    @property
+    def more_than_dates(self) -> bool:
+        """Whether two signings of the same list would not differ so."""
+        return self.subject != 'list' or self.change not in _DATES
 
 
 def changes(

@@ -34,10 +34,10 @@ def _silent(*_args: object) -> None:
 class NotNeeded:
     """A renewal that can wait.
 
-    :param age: of the list that is there
+    :param image_list: the list that is there
     """
 
-    age: datetime.timedelta
+    image_list: imagelist.ImageList
 
 
 def sign(
@@ -112,9 +112,8 @@ def renew(
     """
     message = files.read(path)
     image_list = sealing.read(message)
-    age = now - image_list.created
-    if if_older_than is not None and age < if_older_than:
-        return NotNeeded(age)
+    if if_older_than is not None and now - image_list.created < if_older_than:
+        return NotNeeded(image_list)
     if len(image_list.endorsers) > 1 and output.resolve() == path.resolve():
         raise errors.Misconfigured(
             f'{path}: the list has {len(image_list.endorsers)} endorsers, who '
