@@ -86,8 +86,8 @@ retries in a loop.
 
 def register(conf: cfg.ConfigOpts) -> None:
     """Make the options known to ``conf``."""
-    conf.register_group(GROUP)
-    conf.register_opts(OPTS, group=GROUP)
+    # By name: a group object keeps overrides for every configuration.
+    conf.register_opts(OPTS, group=GROUP.name)
 
 
 def reader_settings(conf: cfg.ConfigOpts) -> reader.ReaderSettings:

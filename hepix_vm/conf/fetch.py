@@ -69,8 +69,8 @@ Created when absent, readable by the publishing account only.
 
 def register(conf: cfg.ConfigOpts) -> None:
     """Make the options known to ``conf``."""
-    conf.register_group(GROUP)
-    conf.register_opts(OPTS, group=GROUP)
+    # By name: a group object keeps overrides for every configuration.
+    conf.register_opts(OPTS, group=GROUP.name)
 
 
 def settings(conf: cfg.ConfigOpts) -> fetch.FetchSettings:

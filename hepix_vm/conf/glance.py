@@ -45,5 +45,5 @@ the image.
 
 def register(conf: cfg.ConfigOpts) -> None:
     """Make the options known to ``conf``."""
-    conf.register_group(GROUP)
-    conf.register_opts(OPTS, group=GROUP)
+    # By name: a group object keeps overrides for every configuration.
+    conf.register_opts(OPTS, group=GROUP.name)

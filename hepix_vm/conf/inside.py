@@ -56,8 +56,8 @@ class InsideSettings:
 
 def register(host: cfg.ConfigOpts) -> None:
     """Make our option known to the configuration of a host service."""
-    host.register_group(GROUP)
-    host.register_opts(OPTS, group=GROUP)
+    # By name: a group object keeps overrides for every configuration.
+    host.register_opts(OPTS, group=GROUP.name)
 
 
 def list_opts() -> list[tuple[cfg.OptGroup, list[cfg.Opt]]]:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 from keystoneauth1 import exceptions as ks_exc
@@ -55,8 +54,8 @@ def register(conf: cfg.ConfigOpts) -> None:
     """Make the options known to ``conf``."""
     # Copies that oslo.config makes share their options: those of an
     # account's auth_type would be required of every later configuration.
-    conf.register_group(copy.deepcopy(GROUP))
-    conf.register_opts(OPTS, group=GROUP)
+    # By name: a group object keeps overrides for every configuration.
+    conf.register_opts(OPTS, group=GROUP.name)
     loading.register_session_conf_options(conf, GROUP.name)
     loading.register_auth_conf_options(conf, GROUP.name)
 

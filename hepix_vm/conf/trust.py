@@ -32,8 +32,8 @@ depend on it are not believed until a fresh one is there.
 
 def register(conf: cfg.ConfigOpts) -> None:
     """Make the options known to ``conf``."""
-    conf.register_group(GROUP)
-    conf.register_opts(OPTS, group=GROUP)
+    # By name: a group object keeps overrides for every configuration.
+    conf.register_opts(OPTS, group=GROUP.name)
 
 
 def crl_warning(conf: cfg.ConfigOpts) -> datetime.timedelta:
