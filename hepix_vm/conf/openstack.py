@@ -52,9 +52,8 @@ as failed; the import itself goes on.
 
 def register(conf: cfg.ConfigOpts) -> None:
     """Make the options known to ``conf``."""
-    # Copies that oslo.config makes share their options: those of an
-    # account's auth_type would be required of every later configuration.
-    # By name: a group object keeps overrides for every configuration.
+    # By name: a group object keeps overrides, and the options of an account's
+    # auth_type, for every later configuration.
     conf.register_opts(OPTS, group=GROUP.name)
     loading.register_session_conf_options(conf, GROUP.name)
     loading.register_auth_conf_options(conf, GROUP.name)
