@@ -58,7 +58,10 @@ class Glance:
 
     def images(self, status: str | None = None) -> Iterator[GlanceImage]:
         """All images that the account sees, by one paged listing."""
-        filters = {'status': status} if status else {}
+        # Without it Glance leaves out the community images of others.
+        filters = {'visibility': 'all'}
+        if status:
+            filters['status'] = status
 
         def listing() -> list[GlanceImage]:
             # os_hidden images are not in the ordinary listing.
