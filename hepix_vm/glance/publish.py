@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 import dataclasses
 import enum
+from pathlib import Path
 import uuid
 
 from oslo_log import log
@@ -199,7 +200,7 @@ def _one(
         target.fetching(image.subscription),
         downloading,
     ) as path:
-        recognised = str(format_inspector.detect_file_format(str(path)))
+        recognised = _recognised(path)
         declared = image.entry.get('format')
         format_ = properties.disk_format(declared, recognised)
         if format_ is None:
@@ -234,6 +235,14 @@ def _one(
             raise
     _set_state(database_, image_id, State.ACTIVE)
     return _published(image, Outcome.PUBLISHED, image_id, '')
+
+
+def _recognised(path: Path) -> str:
+    """What the bytes are; never believed to be but one thing."""
+    try:
+        return str(format_inspector.detect_file_format(str(path)))
+    except format_inspector.ImageFormatError as exc:
+        return f'ambiguous ({exc})'
 
 
 def _expect_record(database_: database.Database, image_id: str) -> None:
