@@ -43,15 +43,16 @@ def downloaded(
     try:
         digest = hashlib.sha512()
         received = 0
-        with os.fdopen(handle, 'wb') as target:
-            for piece in fetch.image_pieces(url, settings, size):
-                digest.update(piece)
-                try:
+        # What the server does wrong is an error of ours already.
+        try:
+            with os.fdopen(handle, 'wb') as target:
+                for piece in fetch.image_pieces(url, settings, size):
+                    digest.update(piece)
                     target.write(piece)
-                except OSError as exc:
-                    raise _disk(directory, exc) from exc
-                received += len(piece)
-                told(received)
+                    received += len(piece)
+                    told(received)
+        except OSError as exc:
+            raise _disk(directory, exc) from exc
         if received != size or digest.hexdigest() != sha512:
             raise errors.NotBelieved(
                 f'{url}: expected {size} bytes with sha512 {sha512[:16]}..., '
