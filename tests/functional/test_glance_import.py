@@ -483,17 +483,19 @@ def test_a_store_that_takes_no_record_refuses(
 # --- other plugins, and ours in wrong places
 
 
-def restart_glance(cloud: clouds.Cloud, remembered: bool = False) -> None:
-    """Start Glance with the cloud's options.
-
-    :param remembered: keep what stevedore remembers of installed packages;
-        it compares times of files by about two minutes only
-    """
+def restart_glance(cloud: clouds.Cloud) -> None:
+    """Start Glance with the cloud's options."""
     cloud.write_configuration()
-    if not remembered:
-        memory = cloud.layout.data / 'cache' / 'python-entrypoints'
-        shutil.rmtree(memory, ignore_errors=True)
     cloud.restart('glance')
+
+
+def forget_packages(cloud: clouds.Cloud) -> None:
+    """Take away what stevedore remembers of the installed packages.
+
+    It compares the times of files by about two minutes only.
+    """
+    memory = cloud.layout.data / 'cache' / 'python-entrypoints'
+    shutil.rmtree(memory, ignore_errors=True)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -566,11 +568,13 @@ def test_a_partner_that_cannot_be_loaded_refuses_every_import(
     points.write_text(
         content.replace('hepix_vm.glance.record', 'hepix_vm.glance.gone')
     )
+    forget_packages(cloud)
     try:
         plugins(*OURS)
         outcome = user.imported(data)
     finally:
         points.write_text(content)
+        forget_packages(cloud)
     assert_refused(cloud, rows, outcome, 'hepix_record but did not load it')
 
 
@@ -611,6 +615,29 @@ def test_conversion_between_ours_where_the_site_allows_it(
     # What is endorsed is what the endorser made, not what comes out.
     refused = user.imported(gzip.compress(acts.some_bytes()))
     assert_refused(cloud, rows, refused, '(not-endorsed)')
+
+
+def test_a_conversion_that_fails_leaves_nothing(
+    cloud: clouds.Cloud,
+    user: acts.Images,
+    rows: catalogue_rows.Rows,
+    configuration: pathlib.Path,
+    plugins: Plugins,
+) -> None:
+    data = acts.some_bytes()
+    rows.endorse(data)
+    configuration.write_text(
+        configuration.read_text() + '\n[glance_import]\n'
+        'allow_conversion = true\n'
+    )
+    plugins('hepix_verify', 'image_conversion', 'hepix_record')
+    image_id = user.create(disk_format='qcow2')
+    for imports in (1, 2):
+        user.stage(image_id, data)
+        user.start(image_id)
+        # These bytes are no qcow2, says Glance's plugin.
+        outcome = user.finished(image_id, imports=imports)
+        assert_refused(cloud, rows, outcome, 'Internal Error')
 
 
 # --- a plugin of the site between ours
@@ -677,6 +704,7 @@ def between_ours(
     path.write_text(
         f'{content}\n[glance_import]\nunchanging_plugins = {STEP}\n'
     )
+    forget_packages(cloud)
     Plugins(cloud, as_shipped)(
         'hepix_verify', STEP, 'hepix_record', max_parallel_stores='2'
     )
@@ -684,6 +712,7 @@ def between_ours(
     path.write_text(content)
     module.unlink()
     shutil.rmtree(info)
+    forget_packages(cloud)
 
 
 def reached(cloud: clouds.Cloud, image_id: str) -> pathlib.Path:

@@ -17,6 +17,7 @@ from nova import exception
 from nova import objects
 from nova.scheduler import filters
 
+from hepix_vm.catalogue import model
 from hepix_vm.catalogue import schema
 from hepix_vm.conf import inside
 from hepix_vm.nova import filter as hepix_filter
