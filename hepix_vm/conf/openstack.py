@@ -49,6 +49,9 @@ as failed; the import itself goes on.
     ),
 ]
 
+# Seconds; keystoneauth would wait for a silent service for ever.
+_TIMEOUT = 600
+
 
 def register(conf: cfg.ConfigOpts) -> None:
     """Make the options known to ``conf``."""
@@ -56,14 +59,17 @@ def register(conf: cfg.ConfigOpts) -> None:
     # auth_type, for every later configuration.
     conf.register_opts(OPTS, group=GROUP.name)
     loading.register_session_conf_options(conf, GROUP.name)
+    conf.set_default('timeout', _TIMEOUT, GROUP.name)
     loading.register_auth_conf_options(conf, GROUP.name)
 
 
 def sample_opts() -> list[cfg.Opt]:
     """All options of the group, those of keystoneauth included."""
+    session_opts = loading.get_session_conf_options()
+    cfg.set_defaults(session_opts, timeout=_TIMEOUT)
     return [
         *OPTS,
-        *loading.get_session_conf_options(),
+        *session_opts,
         *loading.get_auth_common_conf_options(),
         *loading.get_auth_plugin_conf_options('password'),
     ]
