@@ -229,7 +229,9 @@ class _Registry:
                     f'({response.status_code}); see option token_file'
                 )
             web.expect_ok(f'{self._url}: the token server', response)
-            content = self._server.body(url, response, _TOKEN_BYTES)
+            content = self._server.body(
+                f'{self._url}: the token server', response, _TOKEN_BYTES
+            )
         return credentials.Bearer(self._token_in(content)).header
 
     def _token_in(self, content: bytes) -> str:

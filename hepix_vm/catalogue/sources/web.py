@@ -144,6 +144,9 @@ def connected(
         with requests.Session() as session:
             session.mount('http://', adapter)
             session.mount('https://', adapter)
+            # A kept connection that its server ends just then would fail a
+            # fetch that a new one does not.
+            session.headers['Connection'] = 'close'
             yield Web(session, settings)
     except (
         errors.HepixError,
