@@ -299,14 +299,17 @@ def test_two_clouds_live_side_by_side() -> None:
         assert second.session().get_project_id()
 
 
+# A shell's background jobs have SIGINT ignored, and tests may run in one.
 CHILD = """
 import pathlib
+import signal
 import sys
 import time
 
 from tests.cloud import launch
 from tests.cloud import options
 
+signal.signal(signal.SIGINT, signal.default_int_handler)
 work = pathlib.Path(sys.argv[1])
 options = options.CloudOptions(parts=frozenset(sys.argv[2:]))
 with launch.running(options, work):
