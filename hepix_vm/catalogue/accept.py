@@ -52,8 +52,19 @@ def policy(subscription: subscription_.Subscription) -> trust.Policy:
     :raises errors.Misconfigured: for a DN that cannot be read in one way
     """
     endorser = trust.Endorser(
-        subject=_name(subscription, 'endorser_subject'),
-        issuer=_name(subscription, 'endorser_issuer'),
+        subject=_name(
+            subscription, 'endorser_subject', subscription.endorser_subject
+        ),
+        issuer=_name(
+            subscription, 'endorser_issuer', subscription.endorser_issuer
+        ),
+    )
+    co_endorsers = tuple(
+        trust.Endorser(
+            subject=_name(subscription, 'co_endorsers', subject),
+            issuer=_name(subscription, 'co_endorsers', issuer),
+        )
+        for subject, issuer in subscription.co_endorsers
     )
     try:
         return trust.Policy(
@@ -65,8 +76,11 @@ def policy(subscription: subscription_.Subscription) -> trust.Policy:
             ),
             accept_server_auth=subscription.accept_server_certificates,
             allow_sha1_dangerous=subscription.dangerous_accept_sha1,
+            threshold=subscription.threshold,
             endorser=endorser,
+            co_endorsers=co_endorsers,
             list_identifier=subscription.list_identifier,
+            limits=trust.Limits(**subscription.limits),
         )
     except errors.Misconfigured as exc:
         raise errors.Misconfigured(
@@ -79,8 +93,9 @@ def _mode(text: str) -> Literal['require', 'if-present', 'off']:
     return cast(Literal['require', 'if-present', 'off'], text)
 
 
-def _name(subscription: subscription_.Subscription, option: str) -> trust.Name:
-    text = getattr(subscription, option)
+def _name(
+    subscription: subscription_.Subscription, option: str, text: str
+) -> trust.Name:
     try:
         return names.parse(text)
     except ValueError as exc:

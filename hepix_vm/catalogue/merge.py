@@ -74,6 +74,7 @@ def merge(
                     'revision': transaction.revision,
                     'approved': False,
                     'withdrawn': False,
+                    'proven': False,
                     'first_seen': now,
                 }
             )

@@ -109,6 +109,7 @@ endorsement = sa.Table(
     sa.Column('expires', sa.BigInteger),
     sa.Column('approved', sa.Boolean, nullable=False),
     sa.Column('withdrawn', sa.Boolean, nullable=False),
+    sa.Column('proven', sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column('first_seen', sa.BigInteger, nullable=False),
     sa.Column('vo', sa.String(255)),
     sa.Column('title', _TEXT, nullable=False),

@@ -37,7 +37,11 @@ def approvals(
     table = schema.endorsement
     rows = transaction.execute(
         sa.select(
-            table.c.id, table.c.identifier, table.c.sha512, table.c.approved
+            table.c.id,
+            table.c.identifier,
+            table.c.sha512,
+            table.c.approved,
+            table.c.proven,
         ).where(table.c.subscription == subscription.name)
     ).all()
     changed = 0
@@ -46,7 +50,10 @@ def approvals(
             row.id
             for row in rows
             if bool(row.approved) is not approved
-            and _approves(subscription, chosen, row.identifier, row.sha512)
+            and (
+                approves(subscription, chosen, row.identifier, row.sha512)
+                and (row.proven or subscription.image_signature is None)
+            )
             is approved
         ]
         changed += len(ids)
@@ -59,12 +66,16 @@ def approvals(
     return changed
 
 
-def _approves(
+def approves(
     subscription: subscription_.Subscription,
     chosen: dict[str, str],
     identifier: str,
     sha512: str,
 ) -> bool:
+    """Whether the site's rule approves an image, proofs left aside.
+
+    :param chosen: SHA-512 at its approval, by image identifier
+    """
     if subscription.approval is subscription_.Approval.ALL:
         return True
     if subscription.approval is subscription_.Approval.NONE:

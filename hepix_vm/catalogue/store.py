@@ -59,6 +59,7 @@ class Image:
     expires: int | None
     approved: bool
     withdrawn: bool
+    proven: bool
     first_seen: int
     vo: str | None
     title: str
@@ -185,6 +186,7 @@ def _image(row: Any) -> Image:
         expires=row.expires,
         approved=bool(row.approved),
         withdrawn=bool(row.withdrawn),
+        proven=bool(row.proven),
         first_seen=row.first_seen,
         vo=row.vo,
         title=row.title,

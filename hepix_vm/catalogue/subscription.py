@@ -23,6 +23,20 @@ class Approval(enum.StrEnum):
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
+class ImageSignature:
+    """A detached raw signature that every image must have.
+
+    :ivar suffix: added to the image's URI, gives the signature's
+    :ivar certificate: PEM file of the signer's certificate
+    :ivar digest: hashlib's name of the digest that was signed
+    """
+
+    suffix: str
+    certificate: str
+    digest: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
 class Subscription:
     """One followed image list and what the site demands of it.
 
@@ -39,6 +53,10 @@ class Subscription:
         of these VOs are approved, each for its projects
     :ivar list_max_age: seconds; see option ``list_max_age``
     :ivar pins: SHA-256 (hex) of acceptable SubjectPublicKeyInfos
+    :ivar threshold: distinct endorsers that must have signed
+    :ivar co_endorsers: subject and issuer of the further ones
+    :ivar image_signature: demanded of every image; None demands nothing
+    :ivar limits: bounds of a message's cost; see ``trust.Limits``
     :ivar dangerous_list_unsigned: what is not signed is told, not believed
     :ivar access: the options of :meth:`reached`
     """
@@ -63,6 +81,10 @@ class Subscription:
     dangerous_accept_self_signed: bool = False
     dangerous_accept_sha1: bool = False
     dangerous_list_unsigned: bool = False
+    threshold: int = 1
+    co_endorsers: tuple[tuple[str, str], ...] = ()
+    image_signature: ImageSignature | None = None
+    limits: Mapping[str, int] = dataclasses.field(default_factory=dict)
     access: values.Access = dataclasses.field(default_factory=values.Access)
 
     def reached(self) -> values.Access:

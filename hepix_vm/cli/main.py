@@ -20,6 +20,7 @@ from hepix_vm.conf import catalogue as conf_catalogue
 from hepix_vm.conf import fetch as conf_fetch
 from hepix_vm.conf import openstack as conf_openstack
 from hepix_vm.conf import subscription as conf_subscription
+from hepix_vm.conf import trust as conf_trust
 from hepix_vm.operations import site as site_
 import pbr.version
 
@@ -88,6 +89,7 @@ class HepixVm(app.App):
                 visibility=group.visibility,
                 import_deadline=group.import_deadline,
             ),
+            crl_warning=conf_trust.crl_warning(conf),
         )
 
     def interact(self) -> None:

@@ -165,6 +165,8 @@ class Sync(base.Lister):
             base.now(),
             frozenset(parsed_args.names) or None,
         )
+        for warning in synced.warnings:
+            self.app.LOG.warning('%s', warning)
         for judged in synced.running:
             server = judged.server
             self.app.LOG.warning(

@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 import re
+from typing import Any
 import uuid
 
 from oslo_config import cfg
 
 from hepix_vm.catalogue import subscription
 from hepix_vm.conf import access
+from hepix_vm.conf import trust
 from hepix_vm import errors
 
 PREFIX = 'subscription:'
@@ -149,6 +152,45 @@ Accept a signer whose certificate is self-signed and lies in trust_anchors, as
 AppDB's did; needs pins. Nobody can revoke such a certificate.
 """,
     ),
+    cfg.IntOpt(
+        'threshold',
+        default=1,
+        min=1,
+        help="""
+How many distinct endorsers (the one above and co_endorsers) must have signed
+the list. With 1 a list carries one signature; with more, all signatures that
+it carries must verify.
+""",
+    ),
+    cfg.MultiStrOpt(
+        'co_endorsers',
+        default=[],
+        help="""
+"SUBJECT DN | ISSUER DN" of a further endorser who may sign, may be repeated.
+""",
+    ),
+    cfg.StrOpt(
+        'image_signature_suffix',
+        help="""
+Demand a detached signature of every image file, made by "openssl dgst -sha256
+-sign KEY -out IMAGE.sig IMAGE" and found at the image's URI with this suffix
+(".sig"). "hepix-vm publish" downloads the image, verifies it, and only then
+counts the image as approved. Unset: the list's signature is enough.
+""",
+    ),
+    cfg.StrOpt(
+        'image_signature_certificate',
+        help="""
+PEM file of the certificate that such signatures are verified with. Its chain
+and revocation are checked as those of the list's signer.
+""",
+    ),
+    cfg.StrOpt(
+        'image_signature_digest',
+        default='sha256',
+        choices=['sha256', 'sha384', 'sha512'],
+        help='The digest that was signed; such a signature does not name it.',
+    ),
     cfg.BoolOpt(
         'accept_server_certificates',
         default=False,
@@ -268,6 +310,12 @@ def _subscription(
         dangerous_accept_self_signed=values['dangerous_accept_self_signed'],
         dangerous_accept_sha1=values['dangerous_accept_sha1'],
         dangerous_list_unsigned=values['dangerous_list_unsigned'],
+        threshold=values['threshold'],
+        co_endorsers=tuple(
+            _endorser(section, text) for text in values['co_endorsers']
+        ),
+        image_signature=_image_signature(section, values),
+        limits=trust.limits(conf),
         access=access.access(section, values),
     )
 
@@ -286,6 +334,33 @@ def _written(conf: cfg.ConfigOpts) -> dict[str, set[str]]:
         for name, options in sections.items():
             found.setdefault(name.lower(), set()).update(options)
     return found
+
+
+def _endorser(section: str, text: str) -> tuple[str, str]:
+    subject, bar, issuer = (part.strip() for part in text.partition('|'))
+    if not subject or not bar or not issuer:
+        raise errors.Misconfigured(
+            f'group [{section}] option co_endorsers: expected SUBJECT DN | '
+            f'ISSUER DN, found {text!r}'
+        )
+    return subject, issuer
+
+
+def _image_signature(
+    section: str, values: Mapping[str, Any]
+) -> subscription.ImageSignature | None:
+    suffix = values['image_signature_suffix']
+    certificate = values['image_signature_certificate']
+    if bool(suffix) != bool(certificate):
+        raise errors.Misconfigured(
+            f'group [{section}]: image_signature_suffix and '
+            'image_signature_certificate go together, found one of them'
+        )
+    if not suffix:
+        return None
+    return subscription.ImageSignature(
+        suffix, certificate, values['image_signature_digest']
+    )
 
 
 def _uuid(section: str, text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 import dataclasses
+import datetime
 
 from hepix_vm.catalogue import migrations
 from hepix_vm.catalogue import schema
@@ -16,6 +17,7 @@ from hepix_vm import errors
 from hepix_vm.glance import client
 from hepix_vm.glance import withdraw
 from hepix_vm.nova import servers
+from hepix_vm.operations import anchors
 from hepix_vm.operations import serving
 from hepix_vm.operations import site as site_
 
@@ -40,6 +42,7 @@ class Subscribed:
 class Synced:
     """What one sync did.
 
+    :ivar warnings: CRLs that run out
     :ivar cloud_problem: why Glance or Nova could not follow, or ''
     """
 
@@ -47,6 +50,7 @@ class Synced:
     withdrawals: tuple[settle.Withdrawal, ...]
     deactivated: tuple[withdraw.Deactivated, ...]
     running: tuple[servers.Judged, ...]
+    warnings: tuple[str, ...]
     cloud_problem: str
 
     @property
@@ -179,4 +183,11 @@ def synchronise(
                 running = serving.on_withdrawn_images(site, now)
         except errors.HepixError as exc:
             problem = str(exc)
-    return Synced(reports, withdrawals, deactivated, running, problem)
+    warnings = anchors.warnings(
+        site,
+        datetime.datetime.fromtimestamp(now, datetime.UTC),
+        site.crl_warning,
+    )
+    return Synced(
+        reports, withdrawals, deactivated, running, warnings, problem
+    )

@@ -11,6 +11,7 @@ from hepix_vm import errors
 from hepix_vm.glance import client
 from hepix_vm.glance import publish as publish_
 from hepix_vm.nova import servers
+from hepix_vm.operations import proving
 from hepix_vm.operations import site as site_
 
 
@@ -21,6 +22,8 @@ def publish(
     told: publish_.Told = lambda progress: None,
 ) -> Iterator[publish_.Published]:
     """Bring approved images into Glance, one result after the other.
+
+    Images that lack nothing but the signature of their file are proven first.
 
     :param only: image identifiers; None means all that are approved
     :raises errors.HepixError: when nothing at all can be published
@@ -37,6 +40,18 @@ def publish(
             if not isinstance(item, errors.Misconfigured)
         },
     )
+    for proved in proving.prove(site, now, told):
+        image = proved.image
+        if proved.problem and (only is None or image.identifier in only):
+            yield publish_.Published(
+                image.subscription,
+                image.identifier,
+                image.version,
+                image.title,
+                publish_.Outcome.FAILED,
+                None,
+                f'the signature of the file: {proved.problem}',
+            )
     with site_.usable(site) as catalogue:
         yield from publish_.publish(catalogue, target, now, only, told)
 

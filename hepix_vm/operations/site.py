@@ -7,6 +7,7 @@ from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
 import dataclasses
+import datetime
 from typing import Any
 
 from hepix_vm.catalogue import database
@@ -45,12 +46,14 @@ class Site:
     """One site.
 
     :ivar subscriptions: by name; a broken group is its error
+    :ivar crl_warning: how long before its end a CRL is warned about
     """
 
     catalogue: database.Database
     subscriptions: sync.Configured
     fetch: fetch.FetchSettings
     cloud: Cloud
+    crl_warning: datetime.timedelta = datetime.timedelta(hours=48)
 
 
 @contextlib.contextmanager

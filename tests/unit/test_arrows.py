@@ -69,7 +69,11 @@ ENTRIES = {
 }
 
 #: In the catalogue's room, only these may ask trust.
-ASK_TRUST = {'hepix_vm.catalogue.accept', 'hepix_vm.catalogue.sync'}
+ASK_TRUST = {
+    'hepix_vm.catalogue.accept',
+    'hepix_vm.catalogue.proof',
+    'hepix_vm.catalogue.sync',
+}
 
 #: What Glance and Nova import, and all that it imports in turn.
 INSIDE = (

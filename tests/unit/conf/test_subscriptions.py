@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from hepix_vm.catalogue import subscription as values
 from hepix_vm import conf
 from hepix_vm.conf import subscription
 from hepix_vm import errors
+from hepix_vm import trust
 
 LIST = '0c6a3f0e-58c3-4d8b-b0a0-6f2b6e6f6d01'
 NEEDED = {
@@ -63,6 +65,10 @@ def test_defaults_are_the_safe_ones(read):
             accept_server_certificates=False,
             dangerous_accept_self_signed=False,
             dangerous_accept_sha1=False,
+            threshold=1,
+            co_endorsers=(),
+            image_signature=None,
+            limits=dataclasses.asdict(trust.Limits()),
         )
     }
 
@@ -83,6 +89,11 @@ def test_every_option_is_taken_over(read):
             accept_server_certificates='true',
             dangerous_accept_self_signed='true',
             dangerous_accept_sha1='true',
+            threshold=2,
+            co_endorsers=['CN=a | CN=b', '/CN=c|/CN=d'],
+            image_signature_suffix='.sig',
+            image_signature_certificate='/signer.pem',
+            image_signature_digest='sha512',
         )
     ).values()
     assert made.list_identifier == LIST
@@ -100,6 +111,31 @@ def test_every_option_is_taken_over(read):
     assert made.accept_server_certificates is True
     assert made.dangerous_accept_self_signed is True
     assert made.dangerous_accept_sha1 is True
+    assert made.threshold == 2
+    assert made.co_endorsers == (('CN=a', 'CN=b'), ('/CN=c', '/CN=d'))
+    assert made.image_signature == values.ImageSignature(
+        '.sig', '/signer.pem', 'sha512'
+    )
+
+
+def test_limits_of_the_site_hold_for_every_list(read):
+    made = read('[trust]\nmax_chain_depth = 3\n' + group())['main']
+    assert made.limits['chain_depth'] == 3
+
+
+@pytest.mark.parametrize(
+    ('options', 'expected'),
+    [
+        ({'co_endorsers': 'CN=a'}, 'co_endorsers'),
+        ({'co_endorsers': 'CN=a |'}, 'co_endorsers'),
+        ({'image_signature_suffix': '.sig'}, 'go together'),
+        ({'image_signature_certificate': '/x.pem'}, 'go together'),
+    ],
+)
+def test_what_is_half_said_is_refused(read, options, expected):
+    problem = read(group(**options))['main']
+    assert isinstance(problem, errors.Misconfigured)
+    assert expected in str(problem)
 
 
 def test_age_of_the_site_holds_for_lists_without_their_own(read):

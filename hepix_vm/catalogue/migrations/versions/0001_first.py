@@ -86,6 +86,12 @@ def upgrade() -> None:
         sa.Column('expires', sa.BigInteger(), nullable=True),
         sa.Column('approved', sa.Boolean(), nullable=False),
         sa.Column('withdrawn', sa.Boolean(), nullable=False),
+        sa.Column(
+            'proven',
+            sa.Boolean(),
+            nullable=False,
+            server_default=sa.false(),
+        ),
         sa.Column('first_seen', sa.BigInteger(), nullable=False),
         sa.Column('vo', sa.String(length=255), nullable=True),
         sa.Column(
