@@ -51,4 +51,5 @@ clean:
 	rm -rf build dist .eggs *.egg-info AUTHORS ChangeLog cover doc/build
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+	if [ -f .venv ]; then rm .venv; fi
 	rm -rf '$(TOX_DIR)'
