@@ -43,11 +43,13 @@ class ListPublish(base.Lister):
         parser.add_argument('file', metavar='MESSAGE', type=Path)
         parser.add_argument('target', metavar='TARGET')
         parser.add_argument(
-            'images',
+            '--images',
             metavar='IMAGE-FILE',
-            nargs='*',
+            nargs='+',
+            action='extend',
+            default=[],
             type=Path,
-            help='images; what the target has already is not read',
+            help='files that are images; those that are there are not read',
         )
         parser.add_argument(
             '--base-uri',

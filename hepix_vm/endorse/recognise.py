@@ -28,6 +28,8 @@ from hepix_vm.endorse import partitions
 from hepix_vm import errors
 from hepix_vm import hashing
 
+#: Formats that content shows; without its marks a file is not of the format.
+RECOGNISED = frozenset(format_inspector.ALL_FORMATS) - {'raw', 'gpt'} | {'ova'}
 _HEAD = 256 * 1024
 _INSIDE = 2**20
 _ARCHITECTURE = re.compile(
@@ -81,7 +83,7 @@ def examine(
                     f'{path}: expected an image, found '
                     + ('no data' if before.st_size == 0 else 'no file')
                 )
-            inspected = _Inspected(source)
+            inspected = _Inspected(source, before.st_size)
             found = hashing.hash_file(
                 inspected,
                 algorithms,
@@ -111,16 +113,21 @@ def _state(state: os.stat_result) -> tuple[int, int]:
 class _Inspected:
     """A file object that shows inspectors what is read through it."""
 
-    def __init__(self, source: hashing.Readable | None = None) -> None:
+    def __init__(
+        self, source: hashing.Readable | None = None, size: int = 0
+    ) -> None:
         self.head = bytearray()
         self._source = source
+        self._left = size
         self._block = b''
         self._wrapper = format_inspector.InspectWrapper(self)
         self._undecided = True
 
     def readinto(self, buffer: memoryview, /) -> int | None:
         assert self._source is not None  # noqa: S101 - set by examine()
-        count = self._source.readinto(buffer)
+        # Not beyond the size that it had: a file may grow without end.
+        count = self._source.readinto(buffer[: self._left])
+        self._left -= count or 0
         if count:
             self.feed(buffer[:count])
         return count

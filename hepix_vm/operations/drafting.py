@@ -257,10 +257,11 @@ def _require_format(
     if stated is None:
         return
     values['format'] = stated = stated.lower()
-    if examined.format not in (None, stated):
+    unknown = examined.format is None and stated not in recognise.RECOGNISED
+    if examined.format != stated and not unknown:
         raise errors.Misconfigured(
             f'{path}: --format says {stated}, but the file is '
-            f'{examined.format}'
+            f'{examined.format or "not"}'
         )
 
 
