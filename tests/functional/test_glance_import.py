@@ -11,6 +11,7 @@ import gzip
 import http.server
 import pathlib
 import shutil
+import subprocess
 import threading
 import time
 from typing import Any
@@ -272,6 +273,36 @@ def test_a_link_in_place_of_the_staged_file_is_refused(
     )
     assert elsewhere.read_bytes() == data
     elsewhere.unlink()
+
+
+@pytest.mark.parametrize('named', ['of another image', 'of the machine'])
+def test_a_request_that_names_another_file_is_refused(
+    cloud: clouds.Cloud,
+    user: acts.Images,
+    rows: catalogue_rows.Rows,
+    tmp_path: pathlib.Path,
+    named: str,
+) -> None:
+    # Glance takes the location from the request; see its import flow.
+    data = acts.some_bytes(4096)
+    rows.endorse(data)
+    if named == 'of the machine':
+        path = tmp_path / 'file'
+        path.write_bytes(data)
+    else:
+        other = acts.Images(cloud, 'other')
+        other_id = other.create()
+        other.stage(other_id, data)
+        path = acts.staged(cloud, other_id)
+    image_id = user.create()
+    user.stage(image_id, acts.some_bytes(4096))
+    user.client.http_client.post(
+        f'/v2/images/{image_id}/import',
+        data={'method': {'name': 'glance-direct', 'uri': f'file://{path}'}},
+    )
+    outcome = user.finished(image_id)
+    assert_refused(cloud, rows, outcome, 'names another file')
+    assert path.read_bytes() == data
 
 
 def test_the_same_bytes_twice_at_once(
@@ -617,20 +648,42 @@ def test_conversion_between_ours_where_the_site_allows_it(
     assert_refused(cloud, rows, refused, '(not-endorsed)')
 
 
-def test_a_conversion_that_fails_leaves_nothing(
+def test_image_conversion_between_ours_done_and_failed(
     cloud: clouds.Cloud,
     user: acts.Images,
     rows: catalogue_rows.Rows,
     configuration: pathlib.Path,
     plugins: Plugins,
+    tmp_path: pathlib.Path,
 ) -> None:
-    data = acts.some_bytes()
-    rows.endorse(data)
     configuration.write_text(
         configuration.read_text() + '\n[glance_import]\n'
         'allow_conversion = true\n'
     )
     plugins('hepix_verify', 'image_conversion', 'hepix_record')
+    disk = tmp_path / 'disk.qcow2'
+    subprocess.run(
+        ['qemu-img', 'create', '-q', '-f', 'qcow2', str(disk), '1M'],
+        check=True,
+        timeout=60,
+    )
+    data = disk.read_bytes()
+    rows.endorse(data)
+    image_id = user.create(disk_format='qcow2')
+    user.stage(image_id, data)
+    user.start(image_id)
+    outcome = user.finished(image_id)
+    assert outcome.status == 'success', outcome.message
+    assert outcome.image['disk_format'] == 'raw'
+    record = rows.recorded(image_id)
+    assert record is not None
+    assert record.sha512 == catalogue_rows.sha512(data)
+    assert record.final_sha512 == catalogue_rows.sha512(bytes(acts.MIB))
+    assert record.final_sha512 == outcome.image['os_hash_value']
+    assert record.final_size == outcome.image['size'] == acts.MIB
+
+    data = acts.some_bytes()
+    rows.endorse(data)
     image_id = user.create(disk_format='qcow2')
     for imports in (1, 2):
         user.stage(image_id, data)
@@ -725,6 +778,21 @@ def reached(cloud: clouds.Cloud, image_id: str) -> pathlib.Path:
         log=cloud.log('glance'),
     )
     return path
+
+
+def take_lock(cloud: clouds.Cloud, image_id: str) -> None:
+    """Give an image's import lock to another task, as after an hour."""
+    engine = sa.create_engine(cloud.site.database('glance'))
+    with engine.begin() as connection:
+        changed = connection.execute(
+            sa.text(
+                "UPDATE image_properties SET value = 'another-task' WHERE "
+                "image_id = :image AND name = 'os_glance_import_task'"
+            ),
+            {'image': image_id},
+        )
+        assert changed.rowcount == 1
+    engine.dispose()
 
 
 @pytest.mark.usefixtures('between_ours')
@@ -824,6 +892,37 @@ class TestBetweenOurs:
             log=cloud.log('glance'),
         )
         assert not acts.staged(cloud, image_id).exists()
+
+    def test_an_import_that_was_overtaken_touches_nothing_of_the_other(
+        self,
+        cloud: clouds.Cloud,
+        user: acts.Images,
+        rows: catalogue_rows.Rows,
+    ) -> None:
+        data = acts.some_bytes()
+        rows.endorse(data)
+        image_id = user.create('wait')
+        user.stage(image_id, data)
+        user.start(image_id)
+        waiting = reached(cloud, image_id)
+        take_lock(cloud, image_id)
+        waiting.unlink()
+        task = waits.until(
+            'the import to end',
+            lambda: (
+                task
+                if (task := user.task(image_id))['status'] == 'failure'
+                else None
+            ),
+            acts.LIMIT,
+            log=cloud.log('glance'),
+        )
+        assert '(import-overtaken)' in task['message']
+        record = rows.recorded(image_id)
+        assert record is not None
+        assert record.state == 'withdrawn'
+        assert acts.staged(cloud, image_id).read_bytes() == data
+        assert user.client.images.get(image_id)['status'] == 'importing'
 
     def test_a_glance_that_is_killed_leaves_no_positive_record(
         self,
