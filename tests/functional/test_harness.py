@@ -338,13 +338,17 @@ def test_nothing_is_left_of_a_cloud_whose_starter_is_ended(
             stdout=subprocess.PIPE,
             text=True,
         )
-        assert child.stdout is not None
-        assert child.stdout.readline() == 'started\n'
-        known = states.load(work)
-        assert len(known.belonging()) >= len(parts)
-        os.kill(child.pid, number)
-        child.wait(120)
-        child.stdout.close()
+        try:
+            assert child.stdout is not None
+            assert child.stdout.readline() == 'started\n'
+            known = states.load(work)
+            assert len(known.belonging()) >= len(parts)
+            os.kill(child.pid, number)
+            child.wait(120)
+            child.stdout.close()
+        finally:
+            child.kill()
+            child.wait(120)
         waits.until(
             'the processes to end',
             lambda: not known.belonging(),
