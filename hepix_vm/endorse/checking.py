@@ -68,7 +68,7 @@ def envelope(
     except errors.Refused as exc:
         remedy = codes.TABLE[trust.Code(exc.code)].remedy
         return (
-            Finding(Level.PROBLEM, 'list', str(exc.code), f'{exc}; {remedy}'),
+            Finding(Level.PROBLEM, 'list', str(exc.code), f'{exc}; subscribers are told: {remedy}'),
             None,
         )
     who = ' and '.join(str(one) for one in endorsed.signers)

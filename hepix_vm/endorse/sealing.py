@@ -180,7 +180,7 @@ def inspect(
     except errors.Refused as exc:
         raise errors.Misconfigured(
             f'subscribers would refuse this message ({exc.code}): {exc}; '
-            f'{codes.TABLE[trust.Code(exc.code)].remedy}'
+            f'they are told: {codes.TABLE[trust.Code(exc.code)].remedy}'
         ) from exc
     for problem in image_list.problems:
         raise errors.Misconfigured(
