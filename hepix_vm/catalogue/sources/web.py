@@ -53,6 +53,9 @@ class Web:
         access = self._settings.access
         for _ in range(access.redirects + 1):
             same = credentials.origin(url) == home
+            # A kept connection that its server ends just then would fail
+            # a fetch that a new one does not.
+            self._session.close()
             with self._session.get(
                 url,
                 headers=dict(headers),
@@ -144,9 +147,6 @@ def connected(
         with requests.Session() as session:
             session.mount('http://', adapter)
             session.mount('https://', adapter)
-            # A kept connection that its server ends just then would fail a
-            # fetch that a new one does not.
-            session.headers['Connection'] = 'close'
             yield Web(session, settings)
     except (
         errors.HepixError,
