@@ -47,11 +47,13 @@ class InsideSettings:
         ``store_timeout`` hold for the records that are written, too
     :ivar allow_conversion: whether bytes may change after the check
     :ivar unchanging_plugins: import plugins that leave the bytes alone
+    :ivar publishing_projects: ids of projects that import for others
     """
 
     reader: reader.ReaderSettings
     allow_conversion: bool = False
     unchanging_plugins: frozenset[str] = frozenset()
+    publishing_projects: frozenset[str] = frozenset()
 
 
 def register(host: cfg.ConfigOpts) -> None:
@@ -80,6 +82,9 @@ def settings(host: cfg.ConfigOpts) -> InsideSettings:
             allow_conversion=conf.glance_import.allow_conversion,
             unchanging_plugins=frozenset(
                 conf.glance_import.unchanging_plugins
+            ),
+            publishing_projects=frozenset(
+                conf.glance_import.publishing_projects
             ),
         )
     except (cfg.Error, ValueError) as exc:

@@ -50,7 +50,7 @@ def verify(job: flow.ImportJob, file_path: str, glance: Any) -> None:
     hashes = _hashed(job, file_path, glance, image.size)
     sha512 = hashes.digests['sha512']
     decision = reader.shared(settings.reader).decide_bytes(
-        sha512, hashes.size, image.owner
+        sha512, hashes.size, _project(image.owner, settings)
     )
     _log(job, decision)
     if not decision.approved:
@@ -100,6 +100,15 @@ def record(job: flow.ImportJob, file_path: str, glance: Any) -> None:
         sha512,
         ','.join(changing) or '-',
     )
+
+
+def _project(owner: str | None, settings: inside.InsideSettings) -> str | None:
+    """Whom the bytes have to be approved for; None: for anybody.
+
+    An image without an owner is nobody's, so that a list for some projects
+    does not approve it.
+    """
+    return None if owner in settings.publishing_projects else owner or ''
 
 
 def _changing(

@@ -18,7 +18,8 @@ class Placement:
     """A request to place a server.
 
     :ivar server: UUID of the server; None where the request has none
-    :ivar project: id of the server's project
+    :ivar project: id of the server's project; '' where the request has
+        none, which is in no list of projects
     :ivar volume_boot: whether the server boots from a volume; None where
         the request does not say
     :ivar rebuild: whether Nova asks for a rebuild with a new image. Users
@@ -27,7 +28,7 @@ class Placement:
 
     image: model.ImageFacts
     server: str | None
-    project: str | None
+    project: str
     volume_boot: bool | None
     rebuild: bool
 
@@ -46,7 +47,7 @@ def read(spec: Any) -> Placement:
             created_at=_seconds(_field(image, 'created_at')),
         ),
         server=_field(spec, 'instance_uuid'),
-        project=_field(spec, 'project_id'),
+        project=_field(spec, 'project_id') or '',
         volume_boot=_field(spec, 'is_bfv'),
         rebuild=hints.get('_nova_check_type') == ['rebuild'],
     )

@@ -40,7 +40,7 @@ def test_an_empty_request() -> None:
     assert request.read(objects.RequestSpec()) == request.Placement(
         image=model.ImageFacts(None, None, None),
         server=None,
-        project=None,
+        project='',
         volume_boot=None,
         rebuild=False,
     )
