@@ -18,7 +18,9 @@ _BEGINNING = 'unsigned, so nothing of it is believed, it says that it holds'
 
 def told(message: bytes) -> str:
     """One line, at most 2000 characters, without control characters."""
-    found = _artefact(message) or _list(message)
+    found = _artefact(message)
+    if found is None:
+        found = _list(message)
     if found is None:
         return 'what it holds is neither an artefact nor an image list'
     more = len(found) - _MOST_FILES
