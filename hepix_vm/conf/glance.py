@@ -46,9 +46,9 @@ the image.
         help="""
 Ids of projects that import images on behalf of others, such as the project of
 the account in group [openstack]. What they import needs an endorsement that is
-approved for some project, not for their own; who may boot it is decided at each
-boot, by the project of the server. Needed where a subscription is approved for
-some projects only.
+approved for some project, not for their own; who may boot it is decided at
+each boot, by the project of the server. Needed where a subscription is
+approved for some projects only.
 """,
     ),
 ]

@@ -7,9 +7,9 @@ import pytest
 
 pytest.importorskip('glance')
 
-from hepix_vm.catalogue import reader  # noqa: E402
-from hepix_vm.conf import inside  # noqa: E402
-from hepix_vm.glance import check  # noqa: E402
+from hepix_vm.catalogue import reader
+from hepix_vm.conf import inside
+from hepix_vm.glance import check
 
 SETTINGS = inside.InsideSettings(
     reader=reader.ReaderSettings('sqlite://'),
