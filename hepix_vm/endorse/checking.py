@@ -67,10 +67,8 @@ def envelope(
         endorsed = sealing.verify(message, anchored, signers, now)
     except errors.Refused as exc:
         remedy = codes.TABLE[trust.Code(exc.code)].remedy
-        return (
-            Finding(Level.PROBLEM, 'list', str(exc.code), f'{exc}; subscribers are told: {remedy}'),
-            None,
-        )
+        detail = f'{exc}; subscribers are told: {remedy}'
+        return Finding(Level.PROBLEM, 'list', str(exc.code), detail), None
     who = ' and '.join(str(one) for one in endorsed.signers)
     return Finding(Level.OK, 'list', 'signature', f'signed by {who}'), endorsed
 

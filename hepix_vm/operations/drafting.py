@@ -101,8 +101,9 @@ def create(
 
 def adopt(
     path: Path,
-    source: Path,
+    origin: Path,
     who: tuple[imagelist.Endorser, ...],
+    /,
     **fields: Any,
 ) -> tuple[imagelist.ImageList, tuple[str, ...]]:
     """Make a draft from a list that exists, signed or not.
@@ -114,11 +115,11 @@ def adopt(
         be read
     """
     _require_new(path)
-    found = messages.show(files.read(source))
+    found = messages.show(files.read(origin))
     for problem in found.problems:
         if problem.dropped:
             raise errors.Misconfigured(
-                f'{source}: {problem}; correct the list, or leave the image '
+                f'{origin}: {problem}; correct the list, or leave the image '
                 'out of it'
             )
     warnings = [str(problem) for problem in found.problems]
