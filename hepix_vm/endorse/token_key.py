@@ -46,10 +46,10 @@ def key(
         else:
             pin = ask_pin(f'PIN of the token {label!r}')
         with token.open(user_pin=pin) as session:
-            private = _private_key(pkcs11, session, uri, label)
+            public = certificate.public_key()
+            private = _private_key(pkcs11, session, uri, label, public)
             yield remote_key.remote_key(
-                certificate.public_key(),
-                _signer(pkcs11, private, certificate.public_key(), pin),
+                public, _signer(pkcs11, private, public, pin)
             )
     except pkcs11.exceptions.PKCS11Error as exc:
         raise errors.Misconfigured(
@@ -85,7 +85,8 @@ def _token(pkcs11: Any, uri: pkcs11_uri.Pkcs11Uri) -> Any:
             f'{uri.module}: expected a PKCS #11 library, found: '
             f'{_meaning(exc)}'
         ) from exc
-    tokens = list(library.get_tokens())
+    ready = pkcs11.TokenFlag.TOKEN_INITIALIZED
+    tokens = [t for t in library.get_tokens() if ready in t.flags]
     fitting = [
         token
         for token in tokens
@@ -95,7 +96,7 @@ def _token(pkcs11: Any, uri: pkcs11_uri.Pkcs11Uri) -> Any:
     ]
     if len(fitting) == 1:
         return fitting[0]
-    shown = ', '.join(repr(str(token.label).strip()) for token in tokens)
+    shown = ', '.join(sorted(repr(str(t.label).strip()) for t in tokens))
     raise errors.Misconfigured(
         f'expected one token as the PKCS #11 URI names it, found '
         f'{len(fitting)} among: {shown or "no token"}'
@@ -103,10 +104,16 @@ def _token(pkcs11: Any, uri: pkcs11_uri.Pkcs11Uri) -> Any:
 
 
 def _private_key(
-    pkcs11: Any, session: Any, uri: pkcs11_uri.Pkcs11Uri, token: str
+    pkcs11: Any,
+    session: Any,
+    uri: pkcs11_uri.Pkcs11Uri,
+    token: str,
+    public: object,
 ) -> Any:
+    kind = 'RSA' if isinstance(public, rsa.RSAPublicKey) else 'EC'
     template: dict[Any, Any] = {
-        pkcs11.Attribute.CLASS: pkcs11.ObjectClass.PRIVATE_KEY
+        pkcs11.Attribute.CLASS: pkcs11.ObjectClass.PRIVATE_KEY,
+        pkcs11.Attribute.KEY_TYPE: getattr(pkcs11.KeyType, kind),
     }
     if uri.label is not None:
         template[pkcs11.Attribute.LABEL] = uri.label
@@ -115,10 +122,10 @@ def _private_key(
     found = list(session.get_objects(template))
     if len(found) == 1:
         return found[0]
-    shown = ', '.join(repr(str(one.label)) for one in found)
+    shown = ', '.join(sorted(repr(str(one.label)) for one in found))
     raise errors.Misconfigured(
-        f'token {token!r}: expected one private key as the PKCS #11 URI '
-        f'names it, found {shown or "none"}; add object=LABEL or id=%NN'
+        f'token {token!r}: expected one private {kind} key as the PKCS #11 '
+        f'URI names it, found {shown or "none"}; give object=LABEL or id=%NN'
     )
 
 
