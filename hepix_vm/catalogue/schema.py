@@ -184,6 +184,16 @@ publication = sa.Table(
     **_KIND,
 )
 
+#: The CRLs in use, by anchor directory: see ``revocations``.
+crl = sa.Table(
+    'crl',
+    metadata,
+    sa.Column('directory_sha256', _SHA256, primary_key=True),
+    sa.Column('sha256', _SHA256, primary_key=True),
+    sa.Column('der', _BLOB, nullable=False),
+    **_KIND,
+)
+
 #: Append-only: who did what, when and why.
 history = sa.Table(
     'history',

@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from concurrent import futures
 import dataclasses
 import enum
-from pathlib import Path
 
 from oslo_log import log
 
@@ -23,6 +22,7 @@ from hepix_vm.catalogue import accept
 from hepix_vm.catalogue import database
 from hepix_vm.catalogue import fetch
 from hepix_vm.catalogue import model
+from hepix_vm.catalogue import revocations
 from hepix_vm.catalogue import schema
 from hepix_vm.catalogue import settle
 from hepix_vm.catalogue import store
@@ -166,7 +166,7 @@ def _reports(
     }
     with database_.reading() as connection:
         states = store.subscription_states(connection)
-    anchors = _Anchors()
+    anchors = _Anchors(database_)
     attempts = []
     with futures.ThreadPoolExecutor(settings.parallel) as pool:
         for name, item in wanted.items():
@@ -241,15 +241,20 @@ def _attempt(
 class _Anchors:
     """Anchor directories, each loaded once a run."""
 
-    def __init__(self) -> None:
+    def __init__(self, store_: database.Database) -> None:
+        self._store = store_
         self._loaded: dict[str, trust.TrustAnchors | errors.HepixError] = {}
 
     def of(self, directory: str) -> trust.TrustAnchors:
         if directory not in self._loaded:
             try:
-                self._loaded[directory] = trust.load(Path(directory))
+                fresh = revocations.load(self._store, directory)
             except errors.HepixError as exc:
                 self._loaded[directory] = exc
+            else:
+                self._loaded[directory] = fresh
+                for problem in fresh.problems:
+                    LOG.warning('%s: %s', directory, problem)
         loaded = self._loaded[directory]
         if isinstance(loaded, errors.HepixError):
             raise loaded

@@ -72,6 +72,7 @@ ENTRIES = {
 ASK_TRUST = {
     'hepix_vm.catalogue.accept',
     'hepix_vm.catalogue.proof',
+    'hepix_vm.catalogue.revocations',
     'hepix_vm.catalogue.sync',
 }
 

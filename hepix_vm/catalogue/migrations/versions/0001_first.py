@@ -71,6 +71,20 @@ def upgrade() -> None:
         **_KIND,
     )
     op.create_table(
+        'crl',
+        sa.Column('directory_sha256', sa.String(length=64), nullable=False),
+        sa.Column('sha256', sa.String(length=64), nullable=False),
+        sa.Column(
+            'der',
+            sa.LargeBinary().with_variant(mysql.LONGBLOB(), 'mysql'),
+            nullable=False,
+        ),
+        sa.PrimaryKeyConstraint(
+            'directory_sha256', 'sha256', name=op.f('pk_crl')
+        ),
+        **_KIND,
+    )
+    op.create_table(
         'endorsement',
         sa.Column(
             'id',
