@@ -232,12 +232,6 @@ def _verified(
                 codes.Code.MALFORMED,
                 f'the XML signature cannot be read: {error}'[:200],
             ) from error
-        if not isinstance(result, signxml.VerifyResult) or (
-            result.signed_xml is None
-        ):
-            raise codes.refused(
-                codes.Code.MALFORMED, 'what was signed is not one document'
-            )
         return result, certificate
     raise codes.refused(
         codes.Code.SIGNATURE,
