@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Path validation on the test suite of NIST (PKITS).
 
-Its files come from the package ``cryptography-vectors``, which is large and
-therefore no requirement of the tests: they skip without it.
+Its files come from the package ``cryptography-vectors``, which has the version
+of ``cryptography``. The tests skip only where it is not installed, as in the
+environments of the services.
 """
 
 from __future__ import annotations
