@@ -12,6 +12,8 @@ from typing import IO
 from typing import Protocol
 import urllib.parse
 
+import requests
+
 from hepix_vm import errors
 from hepix_vm import imagelist
 
@@ -114,6 +116,17 @@ def below(base: str, uri: str) -> str | None:
     ):
         return None
     return name if name.isprintable() else None
+
+
+def away(url: str, exc: Exception) -> errors.HepixError:
+    """What a failed connection means to the endorser."""
+    reason = ' '.join(str(exc).split())[:300]
+    said = f'{url}: {type(exc).__name__}: {reason}'
+    if isinstance(exc, requests.exceptions.SSLError):
+        return errors.Misconfigured(
+            f'{said}; give the CA of the server with --ca-file'
+        )
+    return errors.TryAgain(said)
 
 
 class Upload:

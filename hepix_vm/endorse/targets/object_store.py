@@ -144,7 +144,9 @@ class ObjectStore:
                     'AWS_SECRET_ACCESS_KEY of an account that may write'
                 ) from exc
             if exc.code == 'NoSuchBucket':
-                raise errors.Misconfigured(f'{said}; create it') from exc
+                raise errors.Misconfigured(
+                    f'{said}; create the bucket'
+                ) from exc
             raise errors.TryAgain(said) from exc
         except (
             error.MinioException,

@@ -86,6 +86,8 @@ class Registry:
 
     def _backend(self, access: interface.Access) -> str:
         """How the registry wants to know us; the library cannot tell."""
+        if access.token is not None:
+            return 'token'
         url = f'{self._scheme}://{self._host}/v2/'
         try:
             answer = requests.get(
@@ -94,7 +96,7 @@ class Registry:
                 verify=str(access.ca_file) if access.ca_file else True,
             )
         except (requests.RequestException, OSError) as exc:
-            raise _away(url, exc) from exc
+            raise interface.away(url, exc) from exc
         challenge = answer.headers.get('WWW-Authenticate', '')
         return 'basic' if challenge.lower().startswith('basic') else 'token'
 
@@ -220,7 +222,7 @@ class Registry:
         try:
             return act()
         except (requests.RequestException, OSError) as exc:
-            raise _away(self._place, exc) from exc
+            raise interface.away(self._place, exc) from exc
         # What the library raises when it is not let in, or not understood.
         except (ValueError, AttributeError, TypeError, KeyError) as exc:
             raise errors.Misconfigured(
@@ -256,11 +258,6 @@ def _limit_time(session: requests.Session, seconds: float) -> None:
 
     session.mount('http://', Adapter())
     session.mount('https://', Adapter())
-
-
-def _away(url: str, exc: Exception) -> errors.TryAgain:
-    reason = ' '.join(str(exc).split())[:300]
-    return errors.TryAgain(f'{url}: {type(exc).__name__}: {reason}')
 
 
 def _library() -> Any:

@@ -47,8 +47,8 @@ class Put:
             )
         elif access.token is not None:
             self._session.auth = _Bearer(access.token)
-        if access.ca_file is not None:
-            self._session.verify = str(access.ca_file)
+        # Given with each request: else the environment's would go first.
+        self._verify = str(access.ca_file) if access.ca_file else True
         if access.client_certificate is not None:
             self._session.cert = (
                 str(access.client_certificate),
@@ -88,7 +88,7 @@ class Put:
                         f'{interface.LARGEST_LIST} bytes'
                     )
         except (requests.RequestException, OSError) as exc:
-            raise _away(self._at(name), exc) from exc
+            raise interface.away(self._at(name), exc) from exc
         finally:
             answer.close()
         return content
@@ -137,10 +137,14 @@ class Put:
         url = self._at(name)
         try:
             answer = self._session.request(
-                method, url, timeout=self._timeout, **more
+                method,
+                url,
+                timeout=self._timeout,
+                verify=self._verify,
+                **more,
             )
         except (requests.RequestException, OSError) as exc:
-            raise _away(url, exc) from exc
+            raise interface.away(url, exc) from exc
         if answer.status_code in expected:
             return answer
         answer.close()
@@ -198,8 +202,3 @@ class WebDav(Put):
             self._ask('DELETE', name, {200, 202, 204, 404})
         except errors.HepixError:
             return  # the cause of the failure is what counts
-
-
-def _away(url: str, exc: Exception) -> errors.TryAgain:
-    reason = ' '.join(str(exc).split())[:300]
-    return errors.TryAgain(f'{url}: {type(exc).__name__}: {reason}')

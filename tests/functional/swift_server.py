@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs a Swift of one device in this process and its children.
+
+Run by the Python of an environment that has Swift, not by the tests' own:
+``swift_server.py FOLDER PORT PORTS USER SECRET``.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import sys
+
+from swift.common.ring import builder
+from swift.common import wsgi
+
+_SERVER = """\
+[DEFAULT]
+bind_ip = 127.0.0.1
+bind_port = {port}
+workers = 0
+swift_dir = {folder}
+devices = {folder}/devices
+mount_check = false
+disable_fallocate = true
+log_udp_host = 127.0.0.1
+[pipeline:main]
+pipeline = {kind}-server
+[app:{kind}-server]
+use = egg:swift#{kind}
+"""
+# Nobody listens at the address of memcache: every request is authenticated.
+_PROXY = """\
+[DEFAULT]
+bind_ip = 127.0.0.1
+bind_port = {port}
+workers = 0
+swift_dir = {folder}
+log_udp_host = 127.0.0.1
+[pipeline:main]
+pipeline = catch_errors healthcheck cache s3api tempauth slo proxy-server
+[app:proxy-server]
+use = egg:swift#proxy
+account_autocreate = true
+[filter:catch_errors]
+use = egg:swift#catch_errors
+[filter:healthcheck]
+use = egg:swift#healthcheck
+[filter:cache]
+use = egg:swift#memcache
+memcache_servers = 127.0.0.1:9
+[filter:s3api]
+use = egg:swift#s3api
+[filter:tempauth]
+use = egg:swift#tempauth
+user_{user}_{user} = {secret} .admin
+[filter:slo]
+use = egg:swift#slo
+"""
+
+
+def main(
+    folder: pathlib.Path,
+    port: str,
+    ports: dict[str, int],
+    user: str,
+    secret: str,
+) -> None:
+    """Write rings and configuration, then serve for ever."""
+    (folder / 'devices' / 'one').mkdir(parents=True)
+    (folder / 'swift.conf').write_text(
+        '[swift-hash]\n'
+        'swift_hash_path_suffix = a\n'
+        'swift_hash_path_prefix = b\n'
+    )
+    for kind, own in ports.items():
+        ring = builder.RingBuilder(2, 1, 1)
+        ring.add_dev(
+            {
+                'region': 1,
+                'zone': 1,
+                'ip': '127.0.0.1',
+                'port': own,
+                'replication_ip': '127.0.0.1',
+                'replication_port': own,
+                'device': 'one',
+                'weight': 1.0,
+                'meta': '',
+            }
+        )
+        ring.rebalance()
+        ring.get_ring().save(str(folder / f'{kind}.ring.gz'))
+        (folder / f'{kind}.conf').write_text(
+            _SERVER.format(kind=kind, port=own, folder=folder)
+        )
+        if not os.fork():
+            wsgi.run_wsgi(str(folder / f'{kind}.conf'), f'{kind}-server')
+            os._exit(0)
+    (folder / 'proxy.conf').write_text(
+        _PROXY.format(port=port, folder=folder, user=user, secret=secret)
+    )
+    wsgi.run_wsgi(str(folder / 'proxy.conf'), 'proxy-server')
+
+
+if __name__ == '__main__':
+    main(
+        pathlib.Path(sys.argv[1]),
+        sys.argv[2],
+        json.loads(sys.argv[3]),
+        *sys.argv[4:6],
+    )
