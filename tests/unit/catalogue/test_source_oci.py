@@ -384,7 +384,8 @@ def test_token_server_that_refuses_is_told(good, code, why):
 
 
 @pytest.mark.parametrize(
-    'realm', ['', 'file:///etc/passwd', 'https:///x', 'http://u:p@h/x']
+    'realm',
+    ['', 'file:///etc/passwd', 'https:///x', 'http://u:p@h/x', 'http://['],
 )
 def test_realm_that_is_no_server_is_refused(good, realm):
     guarded(good, realm=realm)
