@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 
 from cryptography.hazmat.primitives import serialization
 from cryptography import x509
 import pytest
+import signxml
 
 from hepix_vm import errors
 from hepix_vm import trust
@@ -18,6 +20,7 @@ from hepix_vm.trust import der
 from hepix_vm.trust import mime
 from hepix_vm.trust import names
 from hepix_vm.trust import signing_policy
+from hepix_vm.trust import stratuslab
 from hepix_vm.trust import verdicts
 from tests.assets import attacks_on_path
 from tests.assets import pki
@@ -332,3 +335,23 @@ def test_certificate_with_a_name_of_many_parts():
             assert 'one has 65 parts' in str(error)
             read = False
         assert read is verdict
+
+
+class TestReleasesOfSignxml:
+    """Some verify the certificate's dates themselves, and ask when."""
+
+    @staticmethod
+    def knobs_with(monkeypatch, *fields):
+        kind = dataclasses.make_dataclass('Configuration', fields)
+        monkeypatch.setattr(signxml, 'SignatureConfiguration', kind)
+        return stratuslab._at_its_time(pki.site().endorser.certificate)
+
+    def test_one_that_asks_is_told_a_time_of_the_certificate(
+        self, monkeypatch
+    ):
+        assert self.knobs_with(monkeypatch, 'verification_time') == {
+            'verification_time': pki.START
+        }
+
+    def test_one_that_does_not_ask_is_told_nothing(self, monkeypatch):
+        assert self.knobs_with(monkeypatch, 'ca_pem_file') == {}

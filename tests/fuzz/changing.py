@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Changes to known input, as values that hypothesis can make smaller."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import dataclasses
+import re
+
+from hypothesis import strategies as st
+
+_BASE64 = re.compile(rb'(?:[A-Za-z0-9+/]{40,}={0,2}\r?\n?)+')
+#: What means something to one of the readers.
+WORDS = (
+    b'',
+    b'\r\n',
+    b'\n\n',
+    b'\0',
+    b'\0\0',
+    b'\x80',
+    b'\xff',
+    b'0\x80',
+    b'\x24\x80',
+    b'\x84\xff\xff\xff\xff',
+    b'\xef\xbb\xbf',
+    b'"',
+    b'\\',
+    b'\\u0000',
+    b'\\ud800',
+    b'/',
+    b'/CN=',
+    b'+',
+    b',',
+    b'=',
+    b'#',
+    b'{',
+    b'}',
+    b'[',
+    b']',
+    b'[' * 200,
+    b'null',
+    b'true',
+    b'-1',
+    b'1e999',
+    b'9' * 30,
+    b'NaN',
+    b'--',
+    b';',
+    b'Content-Type: text/plain\n\n',
+    b'Content-Transfer-Encoding: base64\n',
+    b'boundary=',
+    b'<!DOCTYPE a [<!ENTITY b "c">]>',
+    b'<!-- -->',
+    b'<a>',
+    b'&b;',
+    b']]>',
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Change:
+    """Octets from ``place`` on are replaced.
+
+    :param place: millionths of the input's length
+    :param gone: how many octets go
+    :param new: what comes instead; None repeats what went
+    :param inside: whether it happens to what base64 hides, if anything
+    """
+
+    place: int
+    gone: int
+    new: bytes | None
+    inside: bool
+
+    def of(self, data: bytes) -> bytes:
+        """The changed input."""
+        if self.inside:
+            hidden = _hidden(data)
+            if hidden is not None:
+                start, stop, decoded = hidden
+                changed = base64.encodebytes(self._replaced(decoded))
+                return data[:start] + changed + data[stop:]
+        return self._replaced(data)
+
+    def _replaced(self, data: bytes) -> bytes:
+        start = len(data) * self.place // 1_000_000
+        stop = start + self.gone
+        new = data[start:stop] * 2 if self.new is None else self.new
+        return data[:start] + new + data[stop:]
+
+
+def _hidden(data: bytes) -> tuple[int, int, bytes] | None:
+    """The longest stretch of base64: where it is, and what it says."""
+    found = max(_BASE64.finditer(data), key=lambda m: len(m[0]), default=None)
+    if found is None:
+        return None
+    try:
+        return found.start(), found.end(), base64.b64decode(found[0])
+    except binascii.Error:
+        return None
+
+
+CHANGES = st.lists(
+    st.builds(
+        Change,
+        st.integers(0, 1_000_000),
+        st.sampled_from((0, 1, 1, 1, 2, 4, 16, 64, 1024)),
+        st.none()
+        | st.sampled_from(WORDS)
+        | st.binary(min_size=1, max_size=1)
+        | st.binary(max_size=8),
+        st.booleans(),
+    ),
+    min_size=1,
+    max_size=4,
+)

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The documents of a marketplace: one entry, several, or something else."""
+
+from __future__ import annotations
+
+import pytest
+
+from hepix_vm import errors
+from hepix_vm.imagelist import marketplace
+
+RDF = (
+    '<r:RDF xmlns:r="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+    '<title>{}</title></r:RDF>'
+)
+
+
+def titles(document: str) -> list[str | None]:
+    root = marketplace.load(document.encode())
+    return [entry.findtext('title') for entry in marketplace.entries(root)]
+
+
+def test_document_that_is_an_entry_has_one() -> None:
+    assert titles(RDF.format('one')) == ['one']
+
+
+def test_document_of_several_has_them_in_order() -> None:
+    inside = RDF.format('one') + '<other/>' + RDF.format('two')
+    assert titles(f'<metadata>{inside}</metadata>') == ['one', 'two']
+
+
+def test_document_without_entries_has_none() -> None:
+    assert titles('<metadata/>') == []
+
+
+@pytest.mark.parametrize(
+    'document', ['<html/>', '<RDF/>', '<a><metadata/></a>']
+)
+def test_other_document_is_refused(document: str) -> None:
+    with pytest.raises(errors.InvalidList, match='rdf:RDF'):
+        titles(document)
