@@ -537,11 +537,18 @@ class Plugins:
     shipped: sites.Site
 
     def __call__(self, *names: str, **image_import: Any) -> None:
+        shipped = self.shipped.options.extra
+        # Under uWSGI Glance does not know its own interpreter.
+        python = {'python_interpreter': self.shipped.program('python')}
         options = dataclasses.replace(
             self.shipped.options,
             import_plugins=names,
             extra={
-                **self.shipped.options.extra,
+                **shipped,
+                'glance-api': {
+                    **shipped.get('glance-api', {}),
+                    'wsgi': python,
+                },
                 'glance-image-import': {'image_import_opts': image_import},
             },
         )
