@@ -11,6 +11,7 @@ from glanceclient.v2 import client as glance_client
 from keystoneauth1 import session as sessions
 from novaclient import client as nova_client
 
+from tests.cloud import databases
 from tests.cloud import errors
 from tests.cloud import files
 from tests.cloud import identity
@@ -97,7 +98,7 @@ class Cloud:
 
     def add_database(self, name: str) -> str:
         """Make a database in the cloud's MariaDB and return its URL."""
-        services.create_databases(self.site, (name,))
+        databases.create(self.site, (name,))
         return self.site.database(name)
 
     def run(

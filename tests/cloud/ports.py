@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import fcntl
 import pathlib
 import random
+import re
 import socket
 from typing import IO
 
@@ -17,6 +18,7 @@ FIRST = 20000
 LAST = 31999
 BLOCK = 20
 ATTEMPTS = 50
+_STATUS = re.compile(rb'HTTP/1\.[01] [234]')
 
 
 def is_free(port: int) -> bool:
@@ -87,3 +89,34 @@ def reserve(
         f'no {len(names)} free ports together between {FIRST} and {LAST} of '
         f'{ADDRESS} after {ATTEMPTS} attempts: end what listens there'
     )
+
+
+class HttpAnswer:
+    """Says whether a port of loopback has answered a request, never waiting.
+
+    uWSGI listens long before its application is loaded; one request stays
+    open until then.
+    """
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._socket: socket.socket | None = None
+
+    def __call__(self) -> bool:
+        """Return true once there was an answer other than a server error."""
+        try:
+            if self._socket is None:
+                self._socket = socket.create_connection(
+                    (ADDRESS, self._port), timeout=5
+                )
+                self._socket.setblocking(False)
+                self._socket.sendall(b'GET / HTTP/1.0\r\n\r\n')
+            line = self._socket.recv(64)
+        except BlockingIOError:
+            return False
+        except OSError:
+            line = b''
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+        return _STATUS.match(line) is not None

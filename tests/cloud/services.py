@@ -1,20 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """How each service of a cloud is started and when it is ready."""
 
-from __future__ import annotations
-
-from collections.abc import Iterable
-import contextlib
 import os
 import pathlib
 import pwd
-import re
 import shutil
-import socket
 import sys
 
-import pymysql
-
+from tests.cloud import databases
 from tests.cloud import errors
 from tests.cloud import ports
 from tests.cloud import site as sites
@@ -32,10 +25,10 @@ PORTS = (
     'rabbitmq-dist',
     'epmd',
 )
-_STATUS = re.compile(rb'HTTP/1\.[01] [234]')
 # MariaDB does not run as root unless it is told that this is meant.
 MARIADB_USER = f'--user={pwd.getpwuid(os.getuid()).pw_name}'
 PROGRAMS = ('epmd', 'git', 'mariadb-install-db', 'mariadbd')
+CONDUCTOR = 'conductor has begun'
 RABBITMQ = '/usr/lib/rabbitmq/lib'
 
 
@@ -56,72 +49,6 @@ def require_programs() -> None:
             f'not installed: {", ".join(missing)}; '
             'run tools/install-system-packages'
         )
-
-
-class HttpAnswer:
-    """Says whether a port of loopback has answered a request, never waiting.
-
-    uWSGI listens long before its application is loaded; one request stays
-    open until then.
-    """
-
-    def __init__(self, port: int) -> None:
-        self._port = port
-        self._socket: socket.socket | None = None
-
-    def __call__(self) -> bool:
-        """Return true once there was an answer other than a server error."""
-        try:
-            if self._socket is None:
-                self._socket = socket.create_connection(
-                    (ports.ADDRESS, self._port), timeout=5
-                )
-                self._socket.sendall(b'GET / HTTP/1.0\r\n\r\n')
-            line = self._socket.recv(64, socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return False
-        except OSError:
-            line = b''
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
-        return _STATUS.match(line) is not None
-
-
-def _mariadb_accepts(site: sites.Site) -> bool:
-    if not site.layout.socket.exists():
-        return False
-    try:
-        _connect(site).close()
-    except pymysql.err.OperationalError:
-        return False
-    return True
-
-
-def _connect(
-    site: sites.Site,
-) -> pymysql.connections.Connection[pymysql.cursors.Cursor]:
-    return pymysql.connect(
-        unix_socket=str(site.layout.socket),
-        user='root',
-        connect_timeout=30,
-        autocommit=True,
-    )
-
-
-def create_databases(site: sites.Site, names: Iterable[str]) -> None:
-    """Create databases in the cloud's MariaDB, unless they exist.
-
-    :raises ValueError: on a name that is not a plain word
-    """
-    with (
-        contextlib.closing(_connect(site)) as connection,
-        connection.cursor() as cursor,
-    ):
-        for name in names:
-            if not name.isidentifier():
-                raise ValueError(f'not the name of a database: {name!r}')
-            cursor.execute(f'CREATE DATABASE IF NOT EXISTS `{name}`')
 
 
 def mariadb(site: sites.Site, needs: tuple[str, ...] = ()) -> steps.Service:
@@ -146,7 +73,7 @@ def mariadb(site: sites.Site, needs: tuple[str, ...] = ()) -> steps.Service:
             '--max-connections=400',
             '--character-set-server=utf8mb4',
         ),
-        lambda: _mariadb_accepts(site),
+        lambda: databases.accepts(site),
         needs,
     )
 
@@ -254,43 +181,11 @@ def _wsgi(
     return steps.Service(
         name,
         argv,
-        HttpAnswer(port),
+        ports.HttpAnswer(port),
         needs,
         {**environment, **site.options.environment},
         port,
     )
-
-
-class Reported:
-    """Says whether a process of nova has reported itself since the first call.
-
-    Nova writes a report a few seconds after a process has begun to take
-    messages (``services.report_count`` in its database).
-    """
-
-    def __init__(self, site: sites.Site, binary: str) -> None:
-        self._site = site
-        self._binary = binary
-        self._before: int | None = None
-
-    def __call__(self) -> bool:
-        """Return true once the count of reports has grown."""
-        count = self._count()
-        if self._before is None:
-            self._before = count
-        return count > self._before
-
-    def _count(self) -> int:
-        query = (
-            'SELECT SUM(report_count) FROM nova.services WHERE `binary` = %s'
-        )
-        with (
-            contextlib.closing(_connect(self._site)) as connection,
-            connection.cursor() as cursor,
-        ):
-            cursor.execute(query, (self._binary,))
-            row = cursor.fetchone()
-        return int(row[0] or 0) if row else 0
 
 
 def _nova(
@@ -300,7 +195,7 @@ def _nova(
     return steps.Service(
         name,
         (site.program(name), '--config-file', configuration),
-        Reported(site, name),
+        databases.Reported(site, name),
         ('rabbitmq', 'mariadb', 'package', 'prepare', *needs),
         dict(site.options.environment),
     )
@@ -332,10 +227,10 @@ def apis(site: sites.Site) -> list[steps.Step]:
         found.append(wsgi('placement', 'placement', 'placement.wsgi.api', 4))
     if 'nova' in site.options.parts:
         found.append(
-            wsgi('nova-api', 'nova', 'nova.wsgi.osapi_compute', 8, 'rabbitmq')
+            wsgi('nova-api', 'nova', 'nova.wsgi.osapi_compute', 8, CONDUCTOR)
         )
         found.append(
-            wsgi('nova-metadata', 'nova', 'nova.wsgi.metadata', 4, 'rabbitmq')
+            wsgi('nova-metadata', 'nova', 'nova.wsgi.metadata', 4, CONDUCTOR)
         )
     return found
 
@@ -357,5 +252,14 @@ def nova(site: sites.Site) -> list[steps.Step]:
         # These log in to placement at their start, and a refusal ends them.
         _nova(site, 'nova-conductor', ('identity',)),
         _nova(site, 'nova-scheduler', ('identity',)),
-        _nova(site, 'nova-compute', ('network', 'placement', 'identity')),
+        # nova-compute asks the conductor at its start and, without an answer,
+        # again after ten seconds. So it begins when that has registered, and
+        # what must not slow the conductor down begins then too.
+        steps.Check(
+            CONDUCTOR,
+            lambda: databases.has_begun(site, 'nova-conductor'),
+            ('identity', 'rabbitmq'),
+            log_of='nova-conductor',
+        ),
+        _nova(site, 'nova-compute', ('network', 'placement', CONDUCTOR)),
     ]

@@ -13,6 +13,7 @@ import secrets
 import shutil
 
 from tests.cloud import cache
+from tests.cloud import databases
 from tests.cloud import environment
 from tests.cloud import files
 from tests.cloud import layout as layouts
@@ -133,7 +134,7 @@ def _steps(site: sites.Site) -> list[steps.Step]:
         services.mariadb(site, ('mariadb-install',)),
         steps.Call(
             'databases',
-            lambda: services.create_databases(site, sites.DATABASES),
+            lambda: databases.create(site, sites.DATABASES),
             ('mariadb',),
         ),
         *_nova(site),

@@ -4,6 +4,7 @@
 import pathlib
 import random
 import socket
+import time
 
 import pytest
 
@@ -65,3 +66,37 @@ def test_more_names_than_ports_are_a_mistake(tmp_path: pathlib.Path) -> None:
     names = [str(n) for n in range(ports.BLOCK + 1)]
     with pytest.raises(ValueError, match='21 names'):
         ports.reserve(names, tmp_path, random.Random(1))
+
+
+@pytest.mark.parametrize(
+    ('answer', 'ready'),
+    [
+        (b'HTTP/1.1 200 OK\r\n\r\n', True),
+        (b'HTTP/1.0 401 Unauthorized\r\n\r\n', True),
+        (b'HTTP/1.1 500 Internal Server Error\r\n\r\n', False),
+        (b'', False),
+    ],
+)
+def test_a_service_is_ready_when_it_answers_well(
+    answer: bytes, ready: bool
+) -> None:
+    with socket.create_server((ports.ADDRESS, 0)) as listener:
+        probe = ports.HttpAnswer(listener.getsockname()[1])
+        assert not probe()
+        connection, _ = listener.accept()
+        with connection:
+            assert not probe(), 'it does not wait for an answer'
+            assert connection.recv(100).startswith(b'GET / ')
+            if answer:
+                connection.sendall(answer)
+        end = time.monotonic() + 60
+        found = probe()
+        while ready and not found and time.monotonic() < end:
+            found = probe()
+        assert found is ready
+
+
+def test_a_service_that_does_not_listen_is_not_ready() -> None:
+    with socket.create_server((ports.ADDRESS, 0)) as listener:
+        port = listener.getsockname()[1]
+    assert not ports.HttpAnswer(port)()
