@@ -15,8 +15,8 @@ import threading
 from typing import Any
 
 import bcrypt
-from cheroot import wsgi
 from cheroot.ssl import builtin
+from cheroot import wsgi
 import requests
 from wsgidav import wsgidav_app
 
