@@ -2,9 +2,7 @@
 """Editing a list: pure functions from one list to the next.
 
 The rules are the specification's: a list and an image keep their
-identifiers for ever, and versions never go backwards. ``versions`` in
-:func:`require_forward` is what a subscriber holds against the list it
-knows.
+identifiers for ever, and versions never go backwards.
 """
 
 from __future__ import annotations
@@ -233,7 +231,8 @@ def next_version(version: str) -> str:
         if len(raised) <= 255 and _later(raised, version):
             return raised
     raise errors.Misconfigured(
-        f'no version follows {version!r} by itself; give one with --version'
+        f'no version follows {version!r} by itself; give one with '
+        '"hepix-vm list set --list-version"'
     )
 
 

@@ -6,8 +6,11 @@ from __future__ import annotations
 import pytest
 
 from hepix_vm.endorse import checking
+from hepix_vm.endorse import files
 from hepix_vm.endorse import sealing
 from hepix_vm import errors
+from hepix_vm import trust
+from hepix_vm.trust import signing
 from tests.unit.endorse import people
 from tests.unit.endorse import test_draft
 
@@ -22,16 +25,18 @@ def seal(*who, images=(), **more):
     )
 
 
-def judged(message, now=NOW):
+def judged(message, now=None):
+    # Signatures carry the real time, which a long run takes far past NOW.
     return checking.envelope(
-        message, sealing.Anchored(people.trust_anchors()), now
+        message, sealing.Anchored(people.trust_anchors()), now or people.now()
     )
 
 
-def of_list(sealed, url='https://lists.example.org/worker.signed', now=NOW):
+def of_list(sealed, url='https://lists.example.org/worker.signed', now=None):
     _, endorsed = judged(sealed.message, now)
     return {
-        (f.check, f.level.value) for f in checking.of_list(endorsed, url, now)
+        (f.check, f.level.value)
+        for f in checking.of_list(endorsed, url, now or people.now())
     }
 
 
@@ -109,3 +114,26 @@ def test_expired_image():
     image = test_draft.image(expires=NOW)
     found = checking.of_image(image, errors.TryAgain('away'), NOW)
     assert (found.level, found.check) == ('warning', 'expiry')
+
+
+def test_odd_content_and_tolerated_weakness_are_told():
+    """As a list of another tool may have them."""
+    one = people.holder()
+    payload = files.render(people.draft(images=(IMAGE,)))
+    odd = payload.replace(
+        b'"hv:hypervisor"', b'"hv:ram_minimum": 5, "hv:hypervisor"'
+    )
+    message = signing.sign(odd, one.certificate, one.key)
+    lenient = trust.Policy(allow_sha1_dangerous=True, crl='off')
+    _, endorsed = checking.envelope(
+        message, sealing.Anchored(people.trust_anchors(), lenient), NOW
+    )
+    found = list(checking.of_list(endorsed, endorsed.image_list.uri, NOW))
+    told = {f.check: f for f in found if f.level == 'warning'}
+    assert 'hv:ram_minimum' in told['content'].detail
+    assert 'SHA-1' in told['signature'].detail
+
+
+def test_certificate_that_ended_is_a_problem():
+    found = checking._end('certificate', 'it', NOW, NOW)
+    assert (found.level, 'ended' in found.detail) == ('problem', True)

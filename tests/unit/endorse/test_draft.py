@@ -154,7 +154,7 @@ class TestDating:
 
     @pytest.mark.parametrize('version', ['9' * 255, 'none'])
     def test_no_next_version(self, version):
-        assert '--version' in refused(drafts.next_version, version)
+        assert '--list-version' in refused(drafts.next_version, version)
 
 
 class TestForward:
