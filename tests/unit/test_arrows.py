@@ -252,6 +252,14 @@ def test_code_inside_services_imports_little_by_its_sources(module):
 IMPORT = """
 import importlib, json, sys
 found = {}
+# What the hosts bring themselves is theirs, where they are installed.
+for name in ('glance.common.scripts.utils', 'nova.scheduler.filters',
+             'nova.objects', 'paste.deploy', 'taskflow.patterns.linear_flow'):
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError:
+        pass
+theirs = {name.partition('.')[0] for name in sys.modules} - {'hepix_vm'}
 for name in sys.argv[1:]:
     try:
         importlib.import_module(name)
@@ -260,7 +268,8 @@ for name in sys.argv[1:]:
         if exc.name.partition('.')[0] not in ('taskflow', 'glance', 'nova'):
             raise
         found[name] = exc.name
-print(json.dumps([found, sorted(sys.modules)]))
+ours = [name for name in sys.modules if name.partition('.')[0] not in theirs]
+print(json.dumps([found, sorted(ours)]))
 """
 
 
