@@ -272,6 +272,16 @@ class TestRegistry:
         contents = [pathlib.Path(path).read_bytes() for path in paths]
         assert contents == [second.message, DATA]
 
+    def test_what_was_published_is_what_subscribers_fetch(self, tmp_path):
+        with places.registry(tmp_path, open_to_all=True) as address:
+            bench = Bench(tmp_path, f'http://{address}/')
+            target = f'oci+http://{address}/grid/workers:stable'
+            sealed = bench.sealed(uri=self._uri(address))
+            bench.publish(sealed, target, targets.Access())
+            found = bench.check(target)
+            assert ('signature', 'ok') in found
+            assert ('digest', 'ok') in found
+
     def test_wrong_account(self, tmp_path):
         with places.registry(tmp_path, open_to_all=False) as address:
             bench = Bench(tmp_path, f'http://{address}/')
