@@ -11,6 +11,7 @@ import tempfile
 
 from tests.cloud import __main__ as shell
 from tests.cloud import cloud as clouds
+from tests.cloud import errors
 from tests.cloud import hepix
 from tests.cloud import interrupts
 from tests.cloud import launch
@@ -42,9 +43,13 @@ def main() -> int:
         flush=True,
     )
     with interrupts.terminable():
-        cloud = launch.start(
-            hepix.hepix_cloud_options(work), work, launch.reporter()
-        )
+        try:
+            cloud = launch.start(
+                hepix.hepix_cloud_options(work), work, launch.reporter()
+            )
+        except errors.CloudError as exc:
+            print(exc, file=sys.stderr)
+            return 1
         try:
             well = tell(cloud, told.Teller())
         except BaseException:
