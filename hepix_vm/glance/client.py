@@ -149,9 +149,13 @@ class Glance:
 
     def _task(self, image_id: str) -> Mapping[str, Any]:
         """The newest import task of the image; empty when there is none."""
-        tasks = _asked(
+        # The client's own call asks only a Glance that announces several
+        # stores; the resource is there in any.
+        _, tasks = _asked(
             f'show tasks of image {image_id}',
-            lambda: self._client.images.get_associated_image_tasks(image_id),
+            lambda: self._client.http_client.get(
+                f'/v2/images/{image_id}/tasks'
+            ),
         )
         newest: Mapping[str, Any] = max(
             tasks.get('tasks', []),

@@ -325,3 +325,28 @@ def test_servers_are_judged_for_their_own_project():
         iter(values(s.GLANCE_IMAGE)), catalogue, s.NOW
     )
     assert judged.decision.code is model.Reason.WRONG_PROJECT
+
+
+def test_a_glance_of_one_store_tells_why_it_refused(cloud, glance):
+    version = {
+        'id': 'v2.9',
+        'status': 'CURRENT',
+        'links': [{'rel': 'self', 'href': f'{URL}/v2/'}],
+    }
+    for path in ('/', '/versions'):
+        cloud.get(URL + path, json={'versions': [version]})
+    cloud.get(f'{URL}/v2/images/{IMAGE}', json=shown(status='queued'))
+    cloud.get(
+        f'{URL}/v2/images/{IMAGE}/tasks',
+        json={
+            'tasks': [
+                {
+                    'created_at': '2026-01-01T00:00:00',
+                    'status': 'failure',
+                    'message': 'not endorsed',
+                }
+            ]
+        },
+    )
+    with pytest.raises(errors.NotBelieved, match='not endorsed'):
+        glance.wait_active(IMAGE, 60)
