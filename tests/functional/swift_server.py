@@ -7,9 +7,11 @@ Run by the Python of an environment that has Swift, not by the tests' own:
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import pathlib
+import signal
 import sys
 
 from swift.common.ring import builder
@@ -60,6 +62,14 @@ use = egg:swift#slo
 """
 
 
+def _end_with_parent() -> None:
+    """Each server makes itself a session: signals do not reach it."""
+    set_death_signal = 1
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(set_death_signal, signal.SIGTERM) != 0:
+        raise OSError(ctypes.get_errno(), 'prctl')
+
+
 def main(
     folder: pathlib.Path,
     port: str,
@@ -95,6 +105,7 @@ def main(
             _SERVER.format(kind=kind, port=own, folder=folder)
         )
         if not os.fork():
+            _end_with_parent()
             wsgi.run_wsgi(str(folder / f'{kind}.conf'), f'{kind}-server')
             os._exit(0)
     (folder / 'proxy.conf').write_text(
