@@ -12,11 +12,13 @@ import tempfile
 import uuid
 
 from benchmarks import measuring
+from benchmarks import peers
 from benchmarks import pki
 from benchmarks import rows
 from hepix_vm import hashing
 from hepix_vm import imagelist
 from hepix_vm import trust
+from hepix_vm.trust import mime
 
 _MILLISECONDS = 1e3
 _GIB = 2**30
@@ -29,6 +31,7 @@ def measure(
     images: int = 10_000,
     size: int = _GIB,
     rounds: int = 40,
+    hanko: pathlib.Path | None = None,
 ) -> Iterator[rows.Row]:
     """All rows of the group.
 
@@ -36,6 +39,7 @@ def measure(
     :param images: of the large list
     :param size: bytes of the image that is hashed, whole MiB
     :param rounds: of the quick measurements; slow ones take fewer
+    :param hanko: a Python that has pyHanko; None if there is none
     """
     now = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
     with tempfile.TemporaryDirectory(prefix='hepix-vm-bench-') as name:
@@ -44,6 +48,7 @@ def measure(
         directory.mkdir()
         endorser = pki.make(directory, now, anchors)
         yield from _verify(folder, endorser, now, rounds)
+        yield _verify_beside_hanko(folder, endorser, now, rounds, hanko)
         yield _verify_large(endorser, now, images, max(1, rounds // 8))
         yield _load(endorser, max(1, rounds // 4))
         yield from _hash(folder / 'image', size, max(1, rounds // 8))
@@ -83,6 +88,48 @@ def _verify(
         'openssl cms -verify (a process)',
         peer,
         rounds,
+    )
+
+
+def _verify_beside_hanko(
+    folder: pathlib.Path,
+    endorser: pki.Endorser,
+    now: datetime.datetime,
+    rounds: int,
+    python: pathlib.Path | None,
+) -> rows.Row:
+    """Both have read anchors and CRLs; the peer the MIME parts, too."""
+    name = 'verify a list of 35 kB, beside pyHanko'
+    anchors = trust.load(endorser.folder)
+    message = _signed(endorser, now, _IMAGES)
+
+    def call() -> object:
+        return trust.verify(message, anchors, trust.Policy(), now)
+
+    if python is None:
+        times = measuring.alone(call, rounds)
+        figure = times.median * _MILLISECONDS
+        return rows.Row(name, figure, 'ms', 'pyHanko: not installed')
+    envelope = mime.open_envelope(message, trust.Limits())
+    content, signature = folder / 'content', folder / 'signature'
+    content.write_bytes(next(iter(envelope.candidates())))
+    signature.write_bytes(envelope.signature)
+    argv = (
+        str(python),
+        str(pathlib.Path(__file__).with_name('hanko.py')),
+        str(endorser.folder),
+        str(content),
+        str(signature),
+        now.isoformat(),
+    )
+    with peers.answering(argv) as peer:
+        times, beside = measuring.in_turn(call, peer, rounds)
+    return rows.Row(
+        name,
+        times.median * _MILLISECONDS,
+        'ms',
+        'pyHanko (a process that waits)',
+        beside.median * _MILLISECONDS,
     )
 
 

@@ -14,9 +14,11 @@ import pytest
 from benchmarks import __main__ as command
 from benchmarks import enforcement
 from benchmarks import measuring
+from benchmarks import peers
 from benchmarks import report
 from benchmarks import rows
 from benchmarks import trust
+from tests.cloud import errors
 
 TARGETS = dict(rows.TARGETS)
 KEYS = [
@@ -198,6 +200,37 @@ def test_peer_that_fails_is_no_peer() -> None:
     well()
 
 
+def test_peer_that_waits_answers_every_call() -> None:
+    script = 'import sys\nfor _ in sys.stdin: print("ok", flush=True)'
+    with peers.answering([sys.executable, '-c', script]) as call:
+        call()
+        call()
+
+
+@pytest.mark.parametrize('script', ['print("revoked")', ''])
+def test_peer_that_waits_and_refuses_is_no_peer(script: str) -> None:
+    program = [sys.executable, '-c', f'input(); {script}']
+    with (
+        peers.answering(program) as call,
+        pytest.raises(RuntimeError, match='revoked' if script else 'ended'),
+    ):
+        call()
+
+
+def test_peer_that_cannot_be_installed_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: pathlib.Path,
+) -> None:
+    def fail(*arguments: object) -> str:
+        raise errors.CloudError('no package index')
+
+    monkeypatch.setenv('HEPIX_VM_CACHE', str(tmp_path))
+    monkeypatch.setattr(peers.environment, 'call', fail)
+    assert peers.hanko() is None
+    assert 'no package index' in capsys.readouterr().out
+
+
 @pytest.mark.timeout(600)
 def test_trust_group_measures_real_messages(
     monkeypatch: pytest.MonkeyPatch,
@@ -206,12 +239,15 @@ def test_trust_group_measures_real_messages(
     assert [row.name for row in results] == [
         'verify a list of 35 kB',
         'verify a list of 35 kB, processor',
+        'verify a list of 35 kB, beside pyHanko',
         'verify a list of 10 000 images',
         'load 88 anchors and their CRLs',
         'hash 1 GiB (SHA-512)',
         'hash 1 GiB (SHA-512), processor',
     ]
     assert all(row.figure > 0 for row in results if 'proc' not in row.name)
+    assert results[2].peer == 'pyHanko: not installed'
+    assert results[2].met is None
     monkeypatch.setattr(measuring, 'program', lambda *arguments: None)
     first = next(trust.measure(anchors=3, images=5, size=2**21, rounds=1))
     assert first.peer == 'openssl cms -verify (a process): not installed'
