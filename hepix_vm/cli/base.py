@@ -17,10 +17,10 @@ from cliff import lister
 from cliff import show
 
 from hepix_vm import errors
-from hepix_vm.operations import site as site_
 
 if TYPE_CHECKING:
     from hepix_vm.cli import main
+    from hepix_vm.operations import site as site_
 
 #: Exit statuses: well; refused or failed; wrong use or configuration.
 WELL, FAILED, MISUSED = 0, 1, 2

@@ -13,7 +13,6 @@ from typing import Any
 from hepix_vm.cli import base
 from hepix_vm.cli import judging
 from hepix_vm import errors
-from hepix_vm.operations import catalogue
 from hepix_vm.operations import messages
 from hepix_vm import trust
 from hepix_vm.trust import names
@@ -205,6 +204,8 @@ class ListShow(base.Lister):
         )
 
     def _seen(self, name: str) -> Any:
+        from hepix_vm.operations import catalogue
+
         site = self.site()
         catalogue.subscription(site, name)
         return (

@@ -14,11 +14,8 @@ import sys
 from oslo_config import cfg
 from oslo_upgradecheck import upgradecheck
 
-from hepix_vm.catalogue import database
+from hepix_vm.cli import configured
 from hepix_vm import conf as conf_
-from hepix_vm.conf import catalogue as conf_catalogue
-from hepix_vm.conf import fetch as conf_fetch
-from hepix_vm.conf import subscription as conf_subscription
 from hepix_vm import errors
 from hepix_vm.operations import site as site_
 from hepix_vm.operations import status
@@ -45,14 +42,7 @@ class Checks(upgradecheck.UpgradeCommands):
 
     def _site(self) -> site_.Site:
         conf = conf_.load(self._conf.config_file or [conf_.DEFAULT_FILE])
-        return site_.Site(
-            catalogue=database.Database(
-                conf_catalogue.reader_settings(conf).connection
-            ),
-            subscriptions=conf_subscription.subscriptions(conf),
-            fetch=conf_fetch.settings(conf),
-            cloud=site_.Cloud(session=lambda: None),
-        )
+        return configured.site(conf)
 
     def _catalogue(self) -> upgradecheck.Result:
         try:
