@@ -13,6 +13,7 @@ from hepix_vm import imagelist
 ORDER = (
     ('rc1',),
     ('v2', 'v02'),
+    ('0rc1',),
     ('1rc1',),
     ('1rc1a',),
     ('1rc2',),

@@ -221,6 +221,76 @@ class TestDer:
         with pytest.raises(errors.Refused, match='is primitive'):
             reader.children(reader.root('thing'))
 
+    def test_indefinite_length_of_a_primitive_element(self):
+        with pytest.raises(errors.Refused, match='of a primitive at byte 0'):
+            der.Reader(b'\x04\x80\x00\x00').root('thing')
+
+    def test_levels_of_indefinite_length_count_one_by_one(self):
+        data = b'\x30\x80' * 4 + b'\x00\x00' * 4
+        assert der.Reader(data, depth=4).root('thing')
+        with pytest.raises(errors.Refused) as caught:
+            der.Reader(data, depth=3).root('thing')
+        assert caught.value.values['limit'] == 'ber_depth'
+
+    def test_levels_of_definite_length_count_one_by_one(self):
+        data = b'\x30\x04\x30\x02\x30\x00'
+        for depth in (2, 3):
+            reader = der.Reader(data, depth=depth)
+            (child,) = reader.children(reader.root('thing'))
+            if depth == 3:
+                assert reader.children(child)
+                continue
+            with pytest.raises(errors.Refused, match='deeper than 2 levels'):
+                reader.children(child)
+
+    def test_elements_count_one_by_one(self):
+        data = b'\x30\x80' + b'\x05\x00' * 3 + b'\x00\x00'
+        assert der.Reader(data, nodes=4).root('thing')
+        with pytest.raises(errors.Refused) as caught:
+            der.Reader(data, nodes=3).root('thing')
+        assert caught.value.values['limit'] == 'ber_nodes'
+
+    def test_place_of_an_element_of_indefinite_length(self):
+        data = b'\x30\x06\x30\x80\x05\x00\x00\x00'
+        reader = der.Reader(data)
+        (node,) = reader.children(reader.root('thing'))
+        assert (node.start, node.body, node.stop, node.end) == (2, 4, 6, 8)
+        assert (node.depth, node.minimal) == (2, False)
+        assert [child.tag for child in node.inner] == [der.NULL]
+        assert node.inner[0].depth == 3
+        assert reader.raw(node) == data[2:]
+
+    def test_unexpected_element_says_both_tags_and_the_place(self):
+        reader = der.Reader(b'\x30\x02\x05\x00')
+        (node,) = reader.children(reader.root('thing'))
+        with pytest.raises(errors.Refused) as caught:
+            reader.expect(node, der.INTEGER)
+        assert caught.value.code == 'malformed'
+        assert 'expected INTEGER at byte 2' in caught.value.detail
+        assert 'found NULL' in caught.value.detail
+        assert caught.value.values == {'expected': 'INTEGER', 'found': 'NULL'}
+
+    @pytest.mark.parametrize(
+        ('data', 'minimal'),
+        [
+            ('047f' + '00' * 127, True),
+            ('04817f' + '00' * 127, False),
+            ('048180' + '00' * 128, True),
+            ('04820080' + '00' * 128, False),
+            ('04820100' + '00' * 256, True),
+        ],
+    )
+    def test_shortest_length_is_der(self, data, minimal):
+        reader = der.Reader(bytes.fromhex(data))
+        node = reader.root('thing')
+        assert node.minimal is minimal
+        assert set(reader.content(node)) == {0}
+
+    def test_padding_anywhere_inside_is_not_der(self):
+        reader = der.Reader(bytes.fromhex('30053003048100'))
+        with pytest.raises(errors.Refused, match='byte 4 is not DER'):
+            reader.require_der(reader.root('thing'))
+
     def test_integers(self):
         for data, value in (
             (b'\x02\x01\x80', -128),

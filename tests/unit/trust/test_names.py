@@ -215,3 +215,57 @@ def test_certificate_names():
     )
     with pytest.raises(names.NotAName, match='empty name'):
         names.from_x509(x509.Name([]))
+
+
+@pytest.mark.parametrize(
+    ('text', 'value'),
+    [
+        (r'/CN=Jo \xC3\xA9 Doe', 'Jo é Doe'),
+        (r'CN=a\,  ', 'a,'),
+        ('CN=X1X', 'X1X'),
+        ('CN=#0C02C3A9', 'é'),
+        ('CN=#16024A6F', 'Jo'),
+        ('CN=#13014A', 'J'),
+    ],
+)
+def test_value_is_read_whole(text, value):
+    assert names.parse(text) == _name((CN, value))
+
+
+@pytest.mark.parametrize(
+    'text',
+    [
+        r'CN=\X',
+        'CN=#1302C3A9',
+        'CN=#17024A6F',
+        'CN=#0C024A',
+        'CN=#0C00',
+    ],
+)
+def test_what_says_no_text_is_no_name(text):
+    with pytest.raises(names.NotAName):
+        names.parse(text)
+
+
+@pytest.mark.parametrize(
+    ('text', 'ambiguous', 'why'),
+    [
+        (r'/CN=a\x20b', True, r"'\\x20' stands for a plain letter"),
+        (r'/CN=a\x7Eb', True, r"'\\x7E' stands for a plain letter"),
+        (r'/CN=a\x7Fb', False, 'a control character'),
+        (r'/CN=a\x1Fb', False, 'a control character'),
+        (r'/CN=a\xC3b', True, r'the bytes \xHH are not UTF-8'),
+        ('/CN=a/b=c', True, "'b' may be an attribute"),
+        ('/CN=a+O=c', True, '"+O=" may join two attributes'),
+        ('/CN=a ', False, None),
+        ('/CN= a', True, 'begins or ends with a blank'),
+    ],
+)
+def test_doubt_is_told_from_error_and_explained(text, ambiguous, why):
+    if why is None:
+        assert names.parse(text) == _name((CN, 'a'))
+        return
+    with pytest.raises(names.NotAName) as caught:
+        names.parse(text)
+    assert caught.value.ambiguous is ambiguous
+    assert why in str(caught.value)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 
 import pytest
 
@@ -33,10 +34,14 @@ def _seen(**changes):
     return dataclasses.replace(first.seen, **changes)
 
 
-def _code(previous, endorsed, now=pki.NOW):
+def _refusal(previous, endorsed, now=pki.NOW, **more):
     with pytest.raises(errors.Refused) as caught:
-        replay.check(previous, endorsed, now)
-    return caught.value.code
+        replay.check(previous, endorsed, now, **more)
+    return caught.value
+
+
+def _code(previous, endorsed, now=pki.NOW, **more):
+    return _refusal(previous, endorsed, now, **more).code
 
 
 def test_first_list_is_new():
@@ -91,3 +96,59 @@ def test_list_from_the_future_does_not_fast_forward():
     endorsed = _endorsed()
     before = pki.NOW - 2 * pki.DAY
     assert _code(None, endorsed, before) == 'list-from-future'
+
+
+def test_clock_of_the_endorser_may_be_ahead_by_the_skew():
+    endorsed = _endorsed()
+    created = endorsed.image_list.created
+    second = datetime.timedelta(seconds=1)
+    for skew, more in (
+        (300 * second, {}),
+        (60 * second, {'skew': 60 * second}),
+    ):
+        assert replay.check(None, endorsed, created - skew, **more)
+        before = created - skew - second
+        refusal = _refusal(None, endorsed, before, **more)
+        assert refusal.code == 'list-from-future'
+        assert created.isoformat() in refusal.detail
+        assert before.isoformat() in refusal.detail
+
+
+EARLIER = pki.NOW - 2 * pki.DAY
+
+
+@pytest.mark.parametrize(
+    ('before', 'changes', 'expected', 'found'),
+    [
+        ({'version': '10'}, {'hv_version': '9'}, '10', '9'),
+        (
+            {},
+            {'hv_version': '3', 'dc:date:created': lists.stamp(EARLIER)},
+            (pki.NOW - pki.DAY).isoformat(),
+            EARLIER.isoformat(),
+        ),
+        (
+            {'identifier': '5b7f0c1e-6a0c-4f5e-9d55-0c52b6f6ffff'},
+            {},
+            '5b7f0c1e-6a0c-4f5e-9d55-0c52b6f6ffff',
+            lists.IDENTIFIER,
+        ),
+    ],
+)
+def test_refusal_says_what_was_seen_and_what_came(
+    before, changes, expected, found
+):
+    refusal = _refusal(_seen(**before), _endorsed(**changes))
+    assert refusal.values == {'expected': expected, 'found': found}
+    assert expected in refusal.detail
+    assert found in refusal.detail
+
+
+def test_equivocation_names_both_payloads():
+    previous, other = _seen(), _endorsed(dc_title='Other')
+    refusal = _refusal(previous, other)
+    assert refusal.values == {
+        'expected': previous.payload_sha256,
+        'found': other.payload_sha256,
+    }
+    assert 'version 2 ' in refusal.detail
