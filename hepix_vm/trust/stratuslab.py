@@ -12,6 +12,7 @@ import base64
 import binascii
 from typing import Any
 
+from cryptography import exceptions as crypto_errors
 from cryptography import x509
 from lxml import etree
 import signxml
@@ -221,7 +222,12 @@ def _verified(
                 codes.Code.DIGEST,
                 'the entry has another digest than was signed',
             ) from error
-        except (exceptions.InvalidSignature, exceptions.InvalidCertificate):
+        except (
+            exceptions.InvalidSignature,
+            exceptions.InvalidCertificate,
+            # A kind of key that nobody knows; another may have signed.
+            crypto_errors.UnsupportedAlgorithm,
+        ):
             continue
         except (
             exceptions.SignXMLException,

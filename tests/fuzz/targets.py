@@ -23,6 +23,7 @@ from tests.assets import encodings
 from tests.assets import lists as assets_lists
 from tests.assets import marketplace
 from tests.assets import pki
+from tests.fuzz import changing
 from tests.unit.imagelist import lists
 from tests.unit.trust import judging
 
@@ -253,11 +254,12 @@ def signatures() -> list[Seed]:
     ]
 
 
-TARGETS: dict[str, Callable[[], Sequence[Seed]]] = {
-    'verify': messages,
-    'marketplace': entries,
-    'imagelist': payloads,
-    'names': written_names,
-    'mime': envelopes,
-    'cms': signatures,
+#: Known input, and the words that mean something to its reader.
+TARGETS: dict[str, tuple[Callable[[], Sequence[Seed]], Sequence[bytes]]] = {
+    'verify': (messages, changing.MESSAGES),
+    'marketplace': (entries, changing.XML),
+    'imagelist': (payloads, changing.JSON),
+    'names': (written_names, changing.NAMES),
+    'mime': (envelopes, changing.MESSAGES),
+    'cms': (signatures, changing.MESSAGES),
 }

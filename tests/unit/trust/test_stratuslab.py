@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import datetime
 import hashlib
@@ -388,6 +389,16 @@ def test_signature_without_a_certificate_is_refused(certificates):
 def test_many_certificates_are_refused():
     shown = [marketplace.encoded(who().certificate)] * 33
     assert code(signed(certificates=shown)) == 'limit'
+
+
+def test_certificate_with_a_key_of_an_unknown_kind_is_not_the_signer():
+    rsa = bytes.fromhex('2a864886f70d010101')
+    unknown = bytes.fromhex('2a864886f70d010163')
+    assert rsa in who().der
+    odd = base64.b64encode(who().der.replace(rsa, unknown)).decode()
+    right = marketplace.encoded(who().certificate)
+    assert verified(signed(certificates=[odd, right]))
+    assert code(signed(certificates=[odd])) == 'signature'
 
 
 def test_certificate_that_is_too_large_does_not_count():
