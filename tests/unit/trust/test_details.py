@@ -298,6 +298,8 @@ class TestDer:
         ):
             reader = der.Reader(data)
             assert reader.integer(reader.root('thing')) == value
+        reader = der.Reader(b'\x02\x40' + b'\x00' * 63 + b'\x07')
+        assert reader.integer(reader.root('thing')) == 7
         reader = der.Reader(b'\x02\x41' + b'\x01' * 65)
         with pytest.raises(errors.Refused, match='of 65 bytes'):
             reader.integer(reader.root('thing'))
@@ -314,6 +316,24 @@ class TestDer:
     )
     def test_object_identifiers(self, body, text):
         assert der.dotted(bytes.fromhex(body)) == text
+
+    @pytest.mark.parametrize('body', [b'', b'\x2a' * 65, b'\x2a\x80'])
+    def test_what_is_no_object_identifier(self, body):
+        with pytest.raises(errors.Refused) as caught:
+            der.dotted(body)
+        assert caught.value.code == 'malformed'
+
+    def test_longest_object_identifier(self):
+        assert der.dotted(b'\x2a' * 64).startswith('1.2.42.')
+
+    def test_something_else_than_an_octet_string_is_told(self):
+        reader = der.Reader(b'\x05\x00')
+        with pytest.raises(errors.Refused) as caught:
+            reader.octets(reader.root('thing'))
+        assert caught.value.values == {
+            'expected': 'OCTET STRING',
+            'found': 'NULL',
+        }
 
     def test_names_of_tags(self):
         assert der.tag_name(0xA1) == '[1]'

@@ -223,6 +223,12 @@ def test_certificate_names():
         (r'/CN=Jo \xC3\xA9 Doe', 'Jo é Doe'),
         (r'CN=a\,  ', 'a,'),
         ('CN=X1X', 'X1X'),
+        ('/CN=X1X', 'X1X'),
+        ('/CN=a=b', 'a=b'),
+        ('/CN=host/www', 'host/www'),
+        ('/CN=a/b c=d', 'a/b c=d'),
+        ('/CN=Jo\u2003', 'Jo\u2003'),
+        ('CN=' + 'a' * 4093, 'a' * 4093),
         ('CN=#0C02C3A9', 'é'),
         ('CN=#16024A6F', 'Jo'),
         ('CN=#13014A', 'J'),
@@ -236,6 +242,9 @@ def test_value_is_read_whole(text, value):
     'text',
     [
         r'CN=\X',
+        'XCN=Jo',
+        '\u2003CN=Jo',
+        'CN=' + 'a' * 4094,
         'CN=#1302C3A9',
         'CN=#17024A6F',
         'CN=#0C024A',
@@ -269,3 +278,19 @@ def test_doubt_is_told_from_error_and_explained(text, ambiguous, why):
         names.parse(text)
     assert caught.value.ambiguous is ambiguous
     assert why in str(caught.value)
+
+
+@pytest.mark.parametrize('value', ['a ', 'ab ', ' a', ' ', '  '])
+def test_blanks_at_the_ends_are_written_so_that_they_are_read(value):
+    written = _name((CN, value)).rfc4514()
+    assert names.parse(written) == _name((CN, value)), written
+
+
+@pytest.mark.parametrize('value', ['X1X', '\u20031', '1\u2003', 'É1'])
+def test_chaining_takes_off_blanks_alone(value):
+    assert _name((CN, value)).normalised() == _name(
+        (CN, value.replace('X', 'x'))
+    )
+    assert _name((CN, f' {value}  ')).normalised() == _name(
+        (CN, value.replace('X', 'x'))
+    )
