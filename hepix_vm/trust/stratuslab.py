@@ -9,7 +9,6 @@ read is what was signed, as it comes out of the canonical form.
 from __future__ import annotations
 
 import base64
-import binascii
 from typing import Any
 
 from cryptography import exceptions as crypto_errors
@@ -187,7 +186,7 @@ def _certificates(
             encoded = base64.b64decode(element.text or '')
             if len(encoded) <= policy.limits.certificate_bytes:
                 readable.append(certificates.read(encoded))
-        except (binascii.Error, certificates.Unreadable):
+        except (ValueError, certificates.Unreadable):
             continue
     if not readable:
         raise codes.refused(

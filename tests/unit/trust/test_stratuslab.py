@@ -380,7 +380,9 @@ def test_signature_with_parts_missing_is_refused(old, new):
 
 
 @pytest.mark.parametrize(
-    'certificates', [[], ['nonsense'], ['!!'], ['']], ids=range(4)
+    'certificates',
+    [[], ['nonsense'], ['!!'], [''], ['\xc9']],
+    ids=range(5),
 )
 def test_signature_without_a_certificate_is_refused(certificates):
     assert code(signed(certificates=certificates)) == 'no-certificate'
