@@ -240,13 +240,15 @@ class TestDer:
             if depth == 3:
                 assert reader.children(child)
                 continue
-            with pytest.raises(errors.Refused, match='deeper than 2 levels'):
+            why = r'deeper than 2 levels \(limit ber_depth\)'
+            with pytest.raises(errors.Refused, match=why):
                 reader.children(child)
 
     def test_elements_count_one_by_one(self):
         data = b'\x30\x80' + b'\x05\x00' * 3 + b'\x00\x00'
         assert der.Reader(data, nodes=4).root('thing')
-        with pytest.raises(errors.Refused) as caught:
+        why = r'more than 3 elements \(limit ber_nodes\)'
+        with pytest.raises(errors.Refused, match=why) as caught:
             der.Reader(data, nodes=3).root('thing')
         assert caught.value.values['limit'] == 'ber_nodes'
 
@@ -259,6 +261,27 @@ class TestDer:
         assert [child.tag for child in node.inner] == [der.NULL]
         assert node.inner[0].depth == 3
         assert reader.raw(node) == data[2:]
+
+    @pytest.mark.parametrize(
+        ('data', 'why'),
+        [
+            ('050000ffff', '^3 bytes follow the thing$'),
+            ('1f1f00', '^long tag at byte 0$'),
+            ('30033f1f00', '^long tag at byte 2$'),
+            ('300105', 'element at byte 2 of the signature is longer'),
+            ('3003050200', 'element at byte 2 of the signature is longer'),
+            ('3003048200', 'element at byte 3 of the signature is longer'),
+        ],
+    )
+    def test_broken_element_is_told_with_its_place(self, data, why):
+        reader = der.Reader(bytes.fromhex(data))
+        with pytest.raises(errors.Refused, match=why) as caught:
+            reader.children(reader.root('thing'))
+        assert caught.value.code == 'malformed'
+
+    def test_length_in_four_octets(self):
+        reader = der.Reader(bytes.fromhex('0484000000012a'))
+        assert reader.content(reader.root('thing')) == b'*'
 
     def test_unexpected_element_says_both_tags_and_the_place(self):
         reader = der.Reader(b'\x30\x02\x05\x00')
@@ -317,7 +340,9 @@ class TestDer:
     def test_object_identifiers(self, body, text):
         assert der.dotted(bytes.fromhex(body)) == text
 
-    @pytest.mark.parametrize('body', [b'', b'\x2a' * 65, b'\x2a\x80'])
+    @pytest.mark.parametrize(
+        'body', [b'', b'\x2a' * 65, b'\x2a\x80', b'\x2a\x80\x01']
+    )
     def test_what_is_no_object_identifier(self, body):
         with pytest.raises(errors.Refused) as caught:
             der.dotted(body)
