@@ -203,10 +203,12 @@ def _verified(
 ) -> tuple[signxml.VerifyResult, certificates.Certificate]:
     """What was signed, and whose certificate of those carried did it."""
     (method,) = config['signature_methods']
+    is_ecdsa = method.name.startswith('ECDSA')
+    kind = algorithms.EC_PUBLIC_KEY if is_ecdsa else algorithms.RSA_ENCRYPTION
     for certificate in carried:
-        # signxml stumbles over a key of another kind, such as a CA's.
-        is_ec = certificate.key_algorithm == algorithms.EC_PUBLIC_KEY
-        if is_ec is not method.name.startswith('ECDSA'):
+        # signxml stumbles over a key of another kind, such as a CA's, and
+        # cryptography over one that it does not know.
+        if certificate.key_algorithm != kind:
             continue
         try:
             result = _Verifier(root).verify(
@@ -224,7 +226,7 @@ def _verified(
         except (
             exceptions.InvalidSignature,
             exceptions.InvalidCertificate,
-            # A kind of key that nobody knows; another may have signed.
+            # A curve that nobody knows; another may have signed.
             crypto_errors.UnsupportedAlgorithm,
         ):
             continue

@@ -403,6 +403,20 @@ def test_certificate_with_a_key_of_an_unknown_kind_is_not_the_signer():
     assert code(signed(certificates=[odd])) == 'signature'
 
 
+def test_certificate_on_a_curve_that_nobody_knows_is_not_the_signer():
+    p256 = bytes.fromhex('06082a8648ce3d030107')
+    unknown = bytes.fromhex('06082a8648ce3d030163')
+    holder = pki.site().issuing.issue(
+        'C=DE/O=Grid/CN=Curve', 'ec curve', pki.endorser_extensions('ec curve')
+    )
+    assert p256 in holder.der
+    odd = base64.b64encode(holder.der.replace(p256, unknown)).decode()
+    right = marketplace.encoded(holder.certificate)
+    knobs = policy(holder)
+    assert verified(signed(holder, certificates=[odd, right]), knobs)
+    assert code(signed(holder, certificates=[odd]), knobs=knobs) == 'signature'
+
+
 def test_certificate_that_is_too_large_does_not_count():
     knobs = policy(limits=trust.Limits(certificate_bytes=100))
     assert code(signed(), knobs=knobs) == 'no-certificate'
