@@ -29,6 +29,10 @@ class TryAgain(HepixError):
     """A peer is away, slow or busy; state is kept as it was."""
 
 
+class LeaseLost(TryAgain):
+    """Another process has taken over; ours must not write any more."""
+
+
 class Misconfigured(HepixError):
     """A file, an option or an argument must be edited."""
 

@@ -7,21 +7,32 @@ only SQLAlchemy and oslo.db, and every wait for a server is bounded.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
+import copy
 import re
 from typing import Any
+from typing import TypeVar
 
+from oslo_db import api as db_api
 from oslo_db import exception as db_exc
 from oslo_db.sqlalchemy import enginefacade
 import sqlalchemy as sa
 from sqlalchemy import exc as sa_exc
 
+from hepix_vm.catalogue import chain
 from hepix_vm.catalogue import schema
 from hepix_vm import errors
 
 #: What a database that is away, locked or without tables raises.
 FAILURES = (sa_exc.SQLAlchemyError, db_exc.DBError, OSError)
+
+#: How often a transaction is begun again that a server has given up for the
+#: sake of another: a deadlock, or a certification failure of Galera.
+RETRIES = 10
+
+_Result = TypeVar('_Result')
 
 # Statement, parameters and a link: of no use to an operator.
 _NOISE = re.compile(
@@ -84,6 +95,21 @@ class Database:
         self._connection = connection
         self._timeout = timeout
         self._engine: sa.Engine | None = None
+        self._fence: tuple[str, int] | None = None
+
+    def fenced(self, lease: str, fence: int) -> Database:
+        """This database for the holder of a lease.
+
+        Every transaction of what is returned ends with
+        :exc:`errors.LeaseLost` once somebody else holds the lease.
+
+        :param lease: its name
+        :param fence: its number when it was taken
+        """
+        self.engine()
+        mine = copy.copy(self)
+        mine._fence = (lease, fence)
+        return mine
 
     def engine(self) -> sa.Engine:
         """The engine, made at the first call.
@@ -134,7 +160,10 @@ class Database:
     def writing(self) -> Iterator[Transaction]:
         """One transaction: all of it is stored, or nothing.
 
-        Its revision is taken first, which makes other writers wait.
+        Its revision is taken first, which makes other writers wait. Use
+        :meth:`transact` where the work can be done again.
+
+        :raises errors.LeaseLost: see :meth:`fenced`
         """
         with self.engine().begin() as connection:
             table = schema.catalogue
@@ -143,18 +172,62 @@ class Database:
                 .where(table.c.id == 1)
                 .values(number=table.c.number + 1)
             )
-            number = connection.execute(
-                sa.select(table.c.number).where(table.c.id == 1)
-            ).scalar_one()
-            yield Transaction(connection, int(number))
+            row = connection.execute(
+                sa.select(table.c.number, table.c.history_sha256).where(
+                    table.c.id == 1
+                )
+            ).one()
+            if self._fence is not None:
+                _require_lease(connection, *self._fence)
+            yield Transaction(connection, int(row.number), row.history_sha256)
+
+    def transact(self, work: Callable[[Transaction], _Result]) -> _Result:
+        """Do all of some work, or nothing; returns what it returns.
+
+        A server that runs several writers at once (Galera) may refuse a
+        transaction as late as at its end. The work is done again then, so it
+        must have no other effect than on the transaction.
+        """
+
+        @db_api.wrap_db_retry(
+            max_retries=RETRIES,
+            retry_interval=0.05,
+            inc_retry_interval=True,
+            max_retry_interval=2,
+            retry_on_deadlock=True,
+            jitter=True,
+        )
+        def attempt() -> _Result:
+            with self.writing() as transaction:
+                return work(transaction)
+
+        result: _Result = attempt()
+        return result
+
+
+def _require_lease(connection: sa.Connection, name: str, fence: int) -> None:
+    table = schema.lease
+    held = connection.execute(
+        sa.select(table.c.fence, table.c.holder).where(table.c.name == name)
+    ).first()
+    if held is None or held.fence != fence:
+        raise errors.LeaseLost(
+            f'the lease "{name}" was taken over'
+            f'{f" by {held.holder}" if held is not None else ""} (number '
+            f'{held.fence if held is not None else "none"}, ours was '
+            f'{fence}); nothing was written'
+        )
 
 
 class Transaction:
     """A writing transaction and the revision that its rows carry."""
 
-    def __init__(self, connection: sa.Connection, revision: int) -> None:
+    def __init__(
+        self, connection: sa.Connection, revision: int, history: str
+    ) -> None:
         self.connection = connection
         self.revision = revision
+        self._history = history
 
     def execute(self, statement: Any) -> sa.CursorResult[Any]:
         """Run one statement."""
@@ -182,12 +255,26 @@ class Transaction:
         self, at: int, who: str, event: str, subject: str, detail: str
     ) -> None:
         """Append one line to the history."""
+        who, subject = who[:255], subject[:255]
+        self._history = chain.digest(
+            self._history, at, who, event, subject, detail
+        )
         self.connection.execute(
             schema.history.insert().values(
                 at=at,
-                who=who[:255],
+                who=who,
                 event=event,
-                subject=subject[:255],
+                subject=subject,
                 detail=detail,
+                sha256=self._history,
+            )
+        )
+        table = schema.catalogue
+        self.connection.execute(
+            table.update()
+            .where(table.c.id == 1)
+            .values(
+                history_sha256=self._history,
+                history_length=table.c.history_length + 1,
             )
         )

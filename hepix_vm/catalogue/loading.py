@@ -65,6 +65,9 @@ def _advanced(
     records = dict(base.records)
     for row in _changed(connection, schema.glance_record, since):
         records[row.image_id] = record(row)
+    run_anyway = dict(base.run_anyway)
+    for row in _changed(connection, schema.run_anyway, since):
+        run_anyway[row.sha512] = int(row.until)
     blocked = set(base.blocked)
     for row in _changed(connection, schema.block, since):
         (blocked.add if row.active else blocked.discard)(row.target)
@@ -77,6 +80,7 @@ def _advanced(
         blocked=frozenset(blocked),
         answered_at=now,
         revision=number,
+        run_anyway=run_anyway,
     )
 
 
@@ -96,6 +100,7 @@ def _changed(
                 'expires',
                 'approved',
                 'withdrawn',
+                'held_at',
             )
         ]
         statement = sa.select(*columns)
@@ -134,6 +139,7 @@ def subscribed(row: Any) -> model.Subscribed | None:
         verified_at=int(row.verified_at),
         max_age=int(row.max_age),
         projects=None if projects is None else frozenset(projects),
+        held_run=bool(row.held_run),
     )
 
 
@@ -149,6 +155,7 @@ def endorsement(row: Any) -> model.Endorsement:
         expires=None if row.expires is None else int(row.expires),
         approved=bool(row.approved),
         withdrawn=bool(row.withdrawn),
+        held=row.held_at is not None,
     )
 
 

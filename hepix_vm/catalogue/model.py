@@ -8,13 +8,15 @@ it needs the standard library only.
 Which endorsement counts: endorsements attach to *bytes* (SHA-512 and
 size). Bytes are approved for a project when at least one endorsement of
 them is approved for that project and fresh, and none of them is blocked by
-the site or stems from a revoked endorser. A Glance image is approved when
+the site or stems from a revoked endorser. The site may run bytes anyway, for
+a time, whose endorsement has ended by itself (``PASSED_OVER``). A Glance image is approved when
 its record is positive, it still is the image that was recorded, and its
 endorsed bytes are approved.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from collections.abc import Mapping
 import dataclasses
 import enum
@@ -61,6 +63,8 @@ class Subscribed:
     :ivar verified_at: when the list was last fetched **and** verified
     :ivar max_age: seconds that a list may go without that
     :ivar projects: project ids that may use its images; None means all
+    :ivar held_run: whether images whose withdrawal waits for the operator's
+        confirmation go on running meanwhile
     """
 
     name: str
@@ -71,11 +75,16 @@ class Subscribed:
     verified_at: int
     max_age: int
     projects: frozenset[str] | None
+    held_run: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Endorsement:
-    """One image of one list: these bytes, said to be this image."""
+    """One image of one list: these bytes, said to be this image.
+
+    :ivar held: the newest list lacks it, but would withdraw so much at once
+        that an operator has to confirm it
+    """
 
     row: int
     subscription: str
@@ -86,6 +95,7 @@ class Endorsement:
     expires: int | None
     approved: bool
     withdrawn: bool
+    held: bool = False
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -126,6 +136,8 @@ class Snapshot:
     :ivar endorsements: by SHA-512 (lower-case hex)
     :ivar records: by Glance image id
     :ivar blocked: image identifiers and SHA-512 values
+    :ivar run_anyway: UNIX seconds until which the site runs bytes although
+        their endorsement has ended, by SHA-512
     :ivar answered_at: when the store last answered; None: never
     """
 
@@ -135,6 +147,7 @@ class Snapshot:
     blocked: frozenset[str]
     answered_at: int | None
     revision: int = 0
+    run_anyway: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
 EMPTY = Snapshot({}, {}, {}, frozenset(), None)
@@ -311,9 +324,21 @@ def _best(
     """Approval by any candidate, or the refusal that got furthest."""
     furthest = -1
     best: Decision | None = None
+    anyway: Decision | None = None
     for endorsement in candidates:
         subscribed = snapshot.subscriptions.get(endorsement.subscription)
         reason = _reason_against(endorsement, subscribed, size, project, now)
+        if (
+            reason in PASSED_OVER
+            and subscribed is not None
+            and now < snapshot.run_anyway.get(endorsement.sha512, 0)
+        ):
+            reason = _reason_against(
+                endorsement, subscribed, size, project, now, PASSED_OVER
+            )
+            if reason is None:
+                anyway = anyway or _anyway(subject, endorsement, subscribed)
+                continue
         if reason is None and subscribed is not None:
             return Decision(
                 Verdict.APPROVED,
@@ -334,9 +359,26 @@ def _best(
                 endorsement,
                 subscribed,
             )
+    if anyway is not None:
+        return anyway
     if best is None:
         return refused(Reason.NOT_ENDORSED, subject)
     return best
+
+
+def _anyway(
+    subject: str, endorsement: Endorsement, subscribed: Subscribed
+) -> Decision:
+    return Decision(
+        Verdict.APPROVED,
+        Reason.RUN_ANYWAY,
+        subject,
+        f'was endorsed as {endorsement.identifier} version '
+        f'{endorsement.version} by list {subscribed.list_identifier}; '
+        f'{SENTENCES[Reason.RUN_ANYWAY]}',
+        endorsement,
+        subscribed.list_identifier,
+    )
 
 
 _ORDER = (
@@ -349,7 +391,21 @@ _ORDER = (
     Reason.LIST_EXPIRED,
     Reason.IMAGE_EXPIRED,
     Reason.LIST_STALE,
+    Reason.SUSPENDED,
     Reason.WRONG_PROJECT,
+)
+
+#: What a site's own word can pass over: an endorsement that ran out, was not
+#: seen again, or was taken back. Never a revocation, a block, a list that is
+#: not believed (its signer may be revoked), other bytes or another project.
+PASSED_OVER = frozenset(
+    {
+        Reason.WITHDRAWN,
+        Reason.LIST_EXPIRED,
+        Reason.IMAGE_EXPIRED,
+        Reason.LIST_STALE,
+        Reason.SUSPENDED,
+    }
 )
 
 
@@ -359,33 +415,51 @@ def _reason_against(
     size: int,
     project: str | None,
     now: int,
+    passed_over: frozenset[Reason] = frozenset(),
 ) -> Reason | None:
     """The first thing that speaks against one endorsement, in order."""
+    for reason in _reasons_against(
+        endorsement, subscribed, size, project, now
+    ):
+        if reason not in passed_over:
+            return reason
+    return None
+
+
+def _reasons_against(
+    endorsement: Endorsement,
+    subscribed: Subscribed | None,
+    size: int,
+    project: str | None,
+    now: int,
+) -> Iterator[Reason]:
     if subscribed is None or subscribed.standing is Standing.UNSUBSCRIBED:
-        return Reason.UNSUBSCRIBED
+        yield Reason.UNSUBSCRIBED
+        return
     if endorsement.withdrawn:
-        return Reason.WITHDRAWN
+        yield Reason.WITHDRAWN
     if endorsement.size != size:
-        return Reason.SIZE_DIFFERS
+        yield Reason.SIZE_DIFFERS
     if not endorsement.approved:
-        return Reason.NOT_APPROVED
+        yield Reason.NOT_APPROVED
     if subscribed.standing is not Standing.TRUSTED:
-        return Reason.DISTRUSTED
+        yield Reason.DISTRUSTED
     if subscribed.verified_at > now + CLOCK_SKEW:
-        return Reason.CLOCK
+        yield Reason.CLOCK
     if now >= subscribed.expires:
-        return Reason.LIST_EXPIRED
+        yield Reason.LIST_EXPIRED
     if endorsement.expires is not None and now >= endorsement.expires:
-        return Reason.IMAGE_EXPIRED
+        yield Reason.IMAGE_EXPIRED
     if now - subscribed.verified_at > subscribed.max_age:
-        return Reason.LIST_STALE
+        yield Reason.LIST_STALE
+    if endorsement.held and not subscribed.held_run:
+        yield Reason.SUSPENDED
     if (
         project is not None
         and subscribed.projects is not None
         and project not in subscribed.projects
     ):
-        return Reason.WRONG_PROJECT
-    return None
+        yield Reason.WRONG_PROJECT
 
 
 def _refused_by(

@@ -25,6 +25,7 @@ class Reason(enum.StrEnum):
     """
 
     APPROVED = 'approved'
+    RUN_ANYWAY = 'run-anyway'
     # about the catalogue itself
     STORE_UNAVAILABLE = 'store-unavailable'
     CLOCK = 'clock'
@@ -41,6 +42,7 @@ class Reason(enum.StrEnum):
     LIST_EXPIRED = 'list-expired'
     IMAGE_EXPIRED = 'image-expired'
     LIST_STALE = 'list-stale'
+    SUSPENDED = 'suspended'
     WRONG_PROJECT = 'wrong-project'
     # about a Glance image
     NO_IMAGE = 'no-image'
@@ -54,6 +56,9 @@ class Reason(enum.StrEnum):
 #: What each code means to the person who reads it, and what to do.
 SENTENCES: Mapping[Reason, str] = {
     Reason.APPROVED: 'an approved endorsement covers it',
+    Reason.RUN_ANYWAY: (
+        'its endorsement has ended, but this site runs it for the time being'
+    ),
     Reason.STORE_UNAVAILABLE: (
         'the catalogue of endorsed images has not answered for too long; '
         'try again later or tell the operators of this cloud'
@@ -103,6 +108,11 @@ SENTENCES: Mapping[Reason, str] = {
     Reason.LIST_STALE: (
         'the image list could not be refreshed for too long; it comes back '
         'by itself when its server answers'
+    ),
+    Reason.SUSPENDED: (
+        'its endorser no longer lists it, among unusually many images at '
+        'once; the operators of this cloud have to confirm that; use its '
+        'newest version'
     ),
     Reason.WRONG_PROJECT: (
         'the image is not approved for your project; ask the operators of '

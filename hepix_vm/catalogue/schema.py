@@ -41,13 +41,29 @@ _SHA512 = sa.String(128)
 _SHA256 = sa.String(64)
 _UUID = sa.String(36)
 
-#: One row: which store this is, and the newest revision.
+#: One row: which store this is, the newest revision, and the head and length
+#: of the history's chain.
 catalogue = sa.Table(
     'catalogue',
     metadata,
     sa.Column('id', sa.Integer, primary_key=True, autoincrement=False),
     sa.Column('store', _UUID, nullable=False),
     sa.Column('number', sa.BigInteger, nullable=False),
+    sa.Column('history_sha256', _SHA256, nullable=False),
+    sa.Column('history_length', sa.BigInteger, nullable=False),
+    **_KIND,
+)
+
+#: Who may sync as a daemon: see ``lease``. Every write of a holder asks for
+#: its fence number.
+lease = sa.Table(
+    'lease',
+    metadata,
+    sa.Column('name', _NAME, primary_key=True),
+    sa.Column('holder', sa.String(255), nullable=False),
+    sa.Column('fence', sa.BigInteger, nullable=False),
+    sa.Column('beat', sa.BigInteger, nullable=False),
+    sa.Column('at', sa.BigInteger, nullable=False),
     **_KIND,
 )
 
@@ -74,6 +90,19 @@ subscription = sa.Table(
     sa.Column('etag', sa.String(255)),
     sa.Column('last_modified', sa.String(255)),
     sa.Column('reset_at', sa.BigInteger),
+    # Failed attempts in a row, and when the daemon tries next.
+    sa.Column('failures', sa.Integer, nullable=False, server_default='0'),
+    sa.Column('next_attempt', sa.BigInteger),
+    # What the standing was found with (message, anchors, policy), and until
+    # when the same look would find the same.
+    sa.Column('judged_by', _SHA256),
+    sa.Column('judged_until', sa.BigInteger),
+    # The site's rules that the rows were last settled by.
+    sa.Column('rules_sha256', _SHA256),
+    # Whether images whose withdrawal waits go on running meanwhile.
+    sa.Column(
+        'held_run', sa.Boolean, nullable=False, server_default=sa.false()
+    ),
     **_KIND,
 )
 
@@ -111,6 +140,8 @@ endorsement = sa.Table(
     sa.Column('withdrawn', sa.Boolean, nullable=False),
     sa.Column('proven', sa.Boolean, nullable=False, server_default=sa.false()),
     sa.Column('first_seen', sa.BigInteger, nullable=False),
+    # Since when its withdrawal waits for a confirmation.
+    sa.Column('held_at', sa.BigInteger),
     sa.Column('vo', sa.String(255)),
     sa.Column('title', _TEXT, nullable=False),
     sa.Column('uri', _TEXT, nullable=False),
@@ -143,6 +174,19 @@ block = sa.Table(
     sa.Column('target', _SHA512, primary_key=True),
     sa.Column('revision', sa.BigInteger, nullable=False, index=True),
     sa.Column('active', sa.Boolean, nullable=False),
+    sa.Column('at', sa.BigInteger, nullable=False),
+    sa.Column('who', sa.String(255), nullable=False),
+    sa.Column('reason', _TEXT, nullable=False),
+    **_KIND,
+)
+
+#: SHA-512 values that the site runs although their endorsement has ended.
+run_anyway = sa.Table(
+    'run_anyway',
+    metadata,
+    sa.Column('sha512', _SHA512, primary_key=True),
+    sa.Column('revision', sa.BigInteger, nullable=False, index=True),
+    sa.Column('until', sa.BigInteger, nullable=False),
     sa.Column('at', sa.BigInteger, nullable=False),
     sa.Column('who', sa.String(255), nullable=False),
     sa.Column('reason', _TEXT, nullable=False),
@@ -194,7 +238,8 @@ crl = sa.Table(
     **_KIND,
 )
 
-#: Append-only: who did what, when and why.
+#: Append-only: who did what, when and why. Each row's digest covers the row
+#: before it: see ``chain``.
 history = sa.Table(
     'history',
     metadata,
@@ -204,5 +249,6 @@ history = sa.Table(
     sa.Column('event', sa.String(64), nullable=False),
     sa.Column('subject', sa.String(255), nullable=False, index=True),
     sa.Column('detail', _TEXT, nullable=False),
+    sa.Column('sha256', _SHA256, nullable=False),
     **_KIND,
 )

@@ -26,6 +26,12 @@ class SubscriptionState:
 
     :ivar reset_at: when an operator told the next list to be taken without
         regard to the one before; None once that has happened
+    :ivar failures: attempts in a row that failed
+    :ivar next_attempt: when the daemon tries next; None: at once
+    :ivar judged_by: what the standing was found with; see ``judging``
+    :ivar judged_until: until when looking again finds the same
+    :ivar rules_sha256: the site's rules that its rows were settled by
+    :ivar held_run: see ``model.Subscribed``
     """
 
     name: str
@@ -44,6 +50,12 @@ class SubscriptionState:
     last_detail: str | None
     validators: fetch.Validators
     reset_at: int | None
+    failures: int
+    next_attempt: int | None
+    judged_by: str | None
+    judged_until: int | None
+    rules_sha256: str | None
+    held_run: bool
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -61,6 +73,7 @@ class Image:
     withdrawn: bool
     proven: bool
     first_seen: int
+    held_at: int | None
     vo: str | None
     title: str
     uri: str
@@ -147,6 +160,12 @@ def _state(row: Any) -> SubscriptionState:
         last_detail=row.last_detail,
         validators=fetch.Validators(row.etag, row.last_modified),
         reset_at=row.reset_at,
+        failures=row.failures,
+        next_attempt=row.next_attempt,
+        judged_by=row.judged_by,
+        judged_until=row.judged_until,
+        rules_sha256=row.rules_sha256,
+        held_run=bool(row.held_run),
     )
 
 
@@ -188,6 +207,7 @@ def _image(row: Any) -> Image:
         withdrawn=bool(row.withdrawn),
         proven=bool(row.proven),
         first_seen=row.first_seen,
+        held_at=row.held_at,
         vo=row.vo,
         title=row.title,
         uri=row.uri,
