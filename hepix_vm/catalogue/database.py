@@ -189,7 +189,11 @@ class Database:
         must have no other effect than on the transaction.
         """
 
-        @db_api.wrap_db_retry(
+        def attempt() -> _Result:
+            with self.writing() as transaction:
+                return work(transaction)
+
+        again = db_api.wrap_db_retry(
             max_retries=RETRIES,
             retry_interval=0.05,
             inc_retry_interval=True,
@@ -197,11 +201,7 @@ class Database:
             retry_on_deadlock=True,
             jitter=True,
         )
-        def attempt() -> _Result:
-            with self.writing() as transaction:
-                return work(transaction)
-
-        result: _Result = attempt()
+        result: _Result = again(attempt)()
         return result
 
 

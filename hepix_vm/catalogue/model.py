@@ -9,9 +9,9 @@ Which endorsement counts: endorsements attach to *bytes* (SHA-512 and
 size). Bytes are approved for a project when at least one endorsement of
 them is approved for that project and fresh, and none of them is blocked by
 the site or stems from a revoked endorser. The site may run bytes anyway, for
-a time, whose endorsement has ended by itself (``PASSED_OVER``). A Glance image is approved when
-its record is positive, it still is the image that was recorded, and its
-endorsed bytes are approved.
+a time, whose endorsement has ended by itself (``PASSED_OVER``). A Glance
+image is approved when its record is positive, it still is the image that was
+recorded, and its endorsed bytes are approved.
 """
 
 from __future__ import annotations
