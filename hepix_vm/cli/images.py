@@ -1,7 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``image list|show|approve|block|unblock|explain``, ``publish`` and
-``server list``.
-"""
+"""``image list|show|approve|block|unblock``, ``publish``, ``server list``."""
 
 from __future__ import annotations
 
@@ -63,7 +61,7 @@ class ImageList(base.Lister):
         return _COLUMNS, [_row(judged) for judged in found]
 
 
-class _Named(base.Command):
+class Named(base.Command):
     """A command about one image."""
 
     what = 'image identifier, SHA-512 or Glance image id'
@@ -75,7 +73,7 @@ class _Named(base.Command):
         return parser
 
 
-class _Decided(_Named):
+class _Decided(Named):
     """A command that decides about one image."""
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -87,7 +85,7 @@ class _Decided(_Named):
         return parser
 
 
-class ImageShow(base.Lister, _Named):
+class ImageShow(base.Lister, Named):
     """Show every endorsement of an image, earlier versions too."""
 
     what = 'image identifier or SHA-512'
@@ -170,75 +168,6 @@ class ImageUnblock(base.ShowOne, _Decided):
             parsed_args.reason,
         )
         return ('unblocked',), (target,)
-
-
-class ImageExplain(base.ShowOne, _Named):
-    """Say why an image is approved or refused, and all that led there."""
-
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        """Arguments of the command."""
-        parser = super().get_parser(prog_name)
-        parser.add_argument(
-            '--project', metavar='ID', help='as seen by this project'
-        )
-        return parser
-
-    def take_action(self, parsed_args: argparse.Namespace) -> Any:
-        """Explain it."""
-        found = images.explain(
-            self.site(), base.now(), parsed_args.image, parsed_args.project
-        )
-        return (
-            (
-                'verdict',
-                'code',
-                'detail',
-                'endorsements',
-                'lists',
-                'glance',
-                'blocks',
-                'history',
-            ),
-            (
-                found.decision.verdict.value,
-                found.decision.code.value,
-                found.decision.sentence,
-                [_endorsement(judged) for judged in found.endorsements],
-                [
-                    f'{state.name}: list {state.list_identifier} version '
-                    f'{state.list_version}, {state.standing}, verified '
-                    f'{base.shown_time(state.verified_at)}, expires '
-                    f'{base.shown_time(state.expires)}'
-                    for state in found.subscriptions
-                ],
-                [
-                    f'{record.image_id}: {record.state} '
-                    f'{record.reason}'.rstrip()
-                    for record in found.records
-                ],
-                [
-                    f'{block.subject} by {block.who} at '
-                    f'{base.shown_time(block.at)}: {block.detail}'
-                    for block in found.blocks
-                ],
-                [
-                    f'{base.shown_time(event.at)} {event.who} {event.event} '
-                    f'{event.subject}: {event.detail}'
-                    for event in found.history
-                ],
-            ),
-        )
-
-
-def _endorsement(judged: images.Judged) -> str:
-    image = judged.image
-    approved = 'approved' if image.approved else 'not approved'
-    listed = 'no longer listed' if image.withdrawn else 'listed'
-    return (
-        f'{image.subscription}: {image.identifier} version {image.version} '
-        f'"{image.title}", {listed}, {approved}, {image.size} bytes, sha512 '
-        f'{image.sha512}'
-    )
 
 
 class Publish(base.Lister):

@@ -26,22 +26,6 @@ class Judged:
     decision: model.Decision
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Explained:
-    """Everything that speaks for and against one image.
-
-    :ivar decision: of the Glance image when one was named, else of the
-        bytes
-    """
-
-    decision: model.Decision
-    endorsements: tuple[Judged, ...]
-    subscriptions: tuple[store.SubscriptionState, ...]
-    records: tuple[store.Record, ...]
-    blocks: tuple[store.Event, ...]
-    history: tuple[store.Event, ...]
-
-
 def images(
     site: site_.Site,
     now: int,
@@ -54,7 +38,7 @@ def images(
             connection, subscription, with_withdrawn=with_withdrawn
         )
         snapshot = loading.load(connection, None, now).snapshot
-    return tuple(_judged(snapshot, image, None, now) for image in found)
+    return tuple(judged(snapshot, image, None, now) for image in found)
 
 
 def image(site: site_.Site, now: int, named: str) -> tuple[Judged, ...]:
@@ -67,77 +51,8 @@ def image(site: site_.Site, now: int, named: str) -> tuple[Judged, ...]:
         found = store.images(connection, named=named, with_withdrawn=True)
         snapshot = loading.load(connection, None, now).snapshot
     if not found:
-        raise _unknown(named)
-    return tuple(_judged(snapshot, item, None, now) for item in found)
-
-
-def explain(
-    site: site_.Site, now: int, named: str, project: str | None = None
-) -> Explained:
-    """Why an image is approved or refused.
-
-    :param named: image identifier, SHA-512 or Glance image id
-    :param project: project id; None asks in general
-    :raises errors.Misconfigured: when nothing of that name is known
-    """
-    named = named.lower()
-    with site_.usable(site) as catalogue, catalogue.reading() as connection:
-        snapshot = loading.load(connection, None, now).snapshot
-        records = store.records(connection, image_id=named)
-        found = store.images(
-            connection,
-            named=records[0].sha512 if records else named,
-            with_withdrawn=True,
-        )
-        contents = {item.sha512 for item in found}
-        if not records:
-            records = [
-                record
-                for sha512 in sorted(contents)
-                for record in store.records(connection, sha512=sha512)
-            ]
-            if not found:
-                raise _unknown(named)
-            newest = max(found, key=lambda i: (not i.withdrawn, i.row))
-            decision = model.decide_bytes(
-                snapshot, newest.sha512, newest.size, project, now, 1
-            )
-        else:
-            decision = model.decide_image(
-                snapshot,
-                model.ImageFacts(named, must_know_size=False),
-                project,
-                now,
-                1,
-            )
-        states = store.subscription_states(connection)
-        blocks = store.blocks(connection)
-        subjects = [named, *sorted(contents)]
-        subjects += [record.image_id for record in records]
-        subjects += sorted({item.identifier for item in found})
-        history = [
-            event
-            for subject in dict.fromkeys(subjects)
-            for event in store.history(connection, subject)
-        ]
-    return Explained(
-        decision=decision,
-        endorsements=tuple(
-            _judged(snapshot, item, project, now) for item in found
-        ),
-        subscriptions=tuple(
-            states[name]
-            for name in sorted({item.subscription for item in found})
-            if name in states
-        ),
-        records=tuple(records),
-        blocks=tuple(
-            blocks[target]
-            for target in dict.fromkeys(subjects)
-            if target in blocks
-        ),
-        history=tuple(sorted(history, key=lambda event: event.at)),
-    )
+        raise unknown(named)
+    return tuple(judged(snapshot, item, None, now) for item in found)
 
 
 def approve(
@@ -160,7 +75,7 @@ def approve(
         )
         names = sorted({item.subscription for item in found})
         if not found:
-            raise _unknown(identifier)
+            raise unknown(identifier)
         if len(names) > 1:
             raise errors.Misconfigured(
                 f'image {identifier} is listed by {", ".join(names)}; say '
@@ -254,7 +169,7 @@ def _block_target(connection: sa.Connection, named: str) -> str:
         return records[0].sha512
     if len(named) == 128 and set(named) <= set('0123456789abcdef'):
         return named
-    raise _unknown(named)
+    raise unknown(named)
 
 
 def _configured(site: site_.Site, name: str) -> subscription_.Subscription:
@@ -266,12 +181,13 @@ def _configured(site: site_.Site, name: str) -> subscription_.Subscription:
     )
 
 
-def _judged(
+def judged(
     snapshot: model.Snapshot,
     item: store.Image,
     project: str | None,
     now: int,
 ) -> Judged:
+    """What is decided of the bytes of an endorsed image."""
     # The old bytes of an image are judged as such, not by other lists.
     return Judged(
         item,
@@ -281,7 +197,8 @@ def _judged(
     )
 
 
-def _unknown(named: str) -> errors.Misconfigured:
+def unknown(named: str) -> errors.Misconfigured:
+    """The error for a name that nothing in the catalogue has."""
     return errors.Misconfigured(
         f'image {named[:128]}: expected an image identifier of a list, a '
         'SHA-512 or a Glance image id that the catalogue knows; "hepix-vm '
