@@ -47,13 +47,21 @@ _ISSUER = 'the token server of the tests'
 
 
 class Key:
-    """A key with a self-signed certificate for loopback.
+    """A key with a self-signed certificate.
 
+    :param host: address that the certificate is for
+    :param days: of its life, from now on; below 0 it is over
     :ivar pem: file with the certificate
     :ivar both: file with certificate and key
     """
 
-    def __init__(self, folder: Path, name: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        host: str = '127.0.0.1',
+        days: int = 1,
+    ) -> None:
         self.key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         now = datetime.datetime.now(datetime.UTC)
@@ -64,11 +72,11 @@ class Key:
             .issuer_name(subject)
             .public_key(self.key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - day)
-            .not_valid_after(now + day)
+            .not_valid_before(now - 9 * day)
+            .not_valid_after(now + days * day)
             .add_extension(
                 x509.SubjectAlternativeName(
-                    [x509.IPAddress(ipaddress.ip_address('127.0.0.1'))]
+                    [x509.IPAddress(ipaddress.ip_address(host))]
                 ),
                 critical=False,
             )

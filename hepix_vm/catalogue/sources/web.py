@@ -19,6 +19,7 @@ import requests
 
 from hepix_vm.catalogue import cuttable
 from hepix_vm.catalogue.sources import credentials
+from hepix_vm.catalogue.sources import failures
 from hepix_vm.catalogue.sources import pace
 from hepix_vm.catalogue.sources import values
 from hepix_vm import errors
@@ -231,10 +232,7 @@ def _proxies(proxy: str | None) -> dict[str, str] | None:
 
 
 def _away(url: str, exc: Exception) -> errors.TryAgain:
-    reason = ' '.join(str(exc).split())[:300]
-    return errors.TryAgain(
-        f'{url}: {type(exc).__name__}{": " if reason else ""}{reason}'
-    )
+    return errors.TryAgain(f'{url}: {failures.told(exc)}')
 
 
 def _late(url: str, seconds: float) -> errors.TryAgain:

@@ -14,9 +14,6 @@ from typing import Any
 
 Behaviour = Callable[['Handler'], None]
 
-#: Ends the behaviours that would never end by themselves.
-_stop = threading.Event()
-
 
 class Handler(server.BaseHTTPRequestHandler):
     """Does what the server was told for the path."""
@@ -28,9 +25,8 @@ class Handler(server.BaseHTTPRequestHandler):
         """Answer as told; 404 for the rest."""
         self.close_connection = True
         self.server.asked.append((self.path, dict(self.headers)))
-        behaviour = self.server.behaviours.get(self.path, status(404))
         with contextlib.suppress(OSError):
-            behaviour(self)
+            self.server.behaviour(self.path)(self)
 
     def log_message(self, format: str, *args: Any) -> None:
         """Be quiet."""
@@ -40,6 +36,7 @@ class Server(server.ThreadingHTTPServer):
     """Serves behaviours by path.
 
     :ivar asked: paths and headers of the requests so far
+    :ivar ending: ends the behaviours that would never end by themselves
     """
 
     daemon_threads = True
@@ -48,6 +45,11 @@ class Server(server.ThreadingHTTPServer):
         super().__init__(('127.0.0.1', 0), Handler)
         self.behaviours: dict[str, Behaviour] = {}
         self.asked: list[tuple[str, dict[str, str]]] = []
+        self.ending = threading.Event()
+
+    def behaviour(self, path: str) -> Behaviour:
+        """What the next request for a path meets."""
+        return self.behaviours.get(path, status(404))
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Clients that give up are expected here."""
@@ -65,16 +67,21 @@ class Server(server.ThreadingHTTPServer):
 @contextlib.contextmanager
 def running() -> Iterator[Server]:
     """A server that is ended on the way out."""
-    _stop.clear()
-    with Server() as made:
-        thread = threading.Thread(target=made.serve_forever, args=[0.05])
-        thread.start()
-        try:
-            yield made
-        finally:
-            _stop.set()
-            made.shutdown()
-            thread.join()
+    with Server() as made, serving(made):
+        yield made
+
+
+@contextlib.contextmanager
+def serving(made: Server) -> Iterator[None]:
+    """Have a server answer meanwhile."""
+    thread = threading.Thread(target=made.serve_forever, args=[0.05])
+    thread.start()
+    try:
+        yield
+    finally:
+        made.ending.set()
+        made.shutdown()
+        thread.join()
 
 
 def _send(
@@ -142,7 +149,7 @@ def chunks_cut_off(body: bytes) -> Behaviour:
 def endless(handler: Handler) -> None:
     """A body that does not end, as fast as it goes."""
     _send(handler, 200, b'', {'Connection': 'close'})
-    while not _stop.is_set():
+    while not handler.server.ending.is_set():
         handler.wfile.write(b'x' * 65536)
 
 
@@ -154,27 +161,27 @@ def compressed_bomb(size: int) -> Behaviour:
 
 def hanging(handler: Handler) -> None:
     """Never a word."""
-    _stop.wait()
+    handler.server.ending.wait()
 
 
 def dripping_body(handler: Handler) -> None:
     """A byte of the body now and then."""
     _send(handler, 200, b'', {'Content-Length': '1000000'})
-    while not _stop.wait(0.05):
+    while not handler.server.ending.wait(0.05):
         handler.wfile.write(b'x')
 
 
 def dripping_body_without_length(handler: Handler) -> None:
     """The same; cutting it off looks like its end."""
     _send(handler, 200, b'', {'Connection': 'close'})
-    while not _stop.wait(0.05):
+    while not handler.server.ending.wait(0.05):
         handler.wfile.write(b'x')
 
 
 def dripping_headers(handler: Handler) -> None:
     """A byte of the headers now and then."""
     handler.wfile.write(b'HTTP/1.1 200 OK\r\nX-Long: ')
-    while not _stop.wait(0.05):
+    while not handler.server.ending.wait(0.05):
         handler.wfile.write(b'x')
 
 

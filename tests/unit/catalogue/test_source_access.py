@@ -406,7 +406,7 @@ def test_proxy_of_the_subscription_goes_before_the_environments(
 
 def test_proxy_that_is_away_is_tried_again():
     settings = reached(proxy='http://127.0.0.1:9')
-    with pytest.raises(errors.TryAgain, match='ProxyError'):
+    with pytest.raises(errors.TryAgain, match='the proxy cannot be used'):
         listed('http://lists.invalid/list', settings)
 
 
