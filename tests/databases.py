@@ -26,6 +26,7 @@ from typing import Any
 import pymysql
 import sqlalchemy as sa
 
+from tests.cloud import cache
 from tests.cloud import ports
 from tests.cloud import processes
 from tests.cloud import services
@@ -59,8 +60,7 @@ class Server(abc.ABC):
     :ivar log: what it says
     """
 
-    #: What an account other than ours is called, for servers that refuse
-    #: to run as root.
+    #: The account of those that cannot run as root, used by root alone.
     account: str | None = None
 
     def __init__(self, folder: Path) -> None:
@@ -151,9 +151,7 @@ class Server(abc.ABC):
             process.send_signal(number)
         process.wait(SOON)
         # Children that found out by themselves take a moment.
-        waits.until(
-            'the server to be gone', lambda: not self._members(), SOON
-        )
+        waits.until('the server to be gone', lambda: not self._members(), SOON)
         self._leader = None
 
     def freeze(self) -> None:
@@ -194,12 +192,16 @@ class MariaDb(Server):
         self.data = folder / 'data'
         self.socket = folder / 'socket'
         shutil.copytree(_installed(), self.data)
+        if self.account is not None and os.getuid() == 0:
+            for path in (folder, *folder.rglob('*')):
+                shutil.chown(path, self.account, self.account)
 
     def _command(self) -> list[str]:
         return [
             program('mariadbd'),
             '--no-defaults',
-            services.MARIADB_USER,
+            # Said as root: that this is meant.
+            *([] if self.account else [services.MARIADB_USER]),
             f'--datadir={self.data}',
             f'--socket={self.socket}',
             f'--pid-file={self.folder / "pid"}',
@@ -321,6 +323,9 @@ class GaleraNode(MariaDb):
 
     :ivar founds: whether it begins the cluster when it is started next
     """
+
+    # rsync, which brings the data to a node, leaves root by itself.
+    account = 'mysql'
 
     def __init__(
         self, folder: Path, number: int, ports_: dict[str, int], peers: str
@@ -480,8 +485,8 @@ def galera(nodes: int = 2) -> Iterator[Galera]:
     with contextlib.ExitStack() as stack:
         block = ports.reserve(
             names,
-            Path(tempfile.gettempdir()) / 'hepix-vm-ports',
-            random.Random(),  # noqa: S311 - a port
+            cache.root() / 'ports',
+            random.Random(),
         )
         stack.callback(block.release)
         peers = ','.join(
