@@ -161,7 +161,6 @@ def _seen(
         or state.list_identifier is None
         or state.list_version is None
         or state.created is None
-        or state.payload_sha256 is None
         # The operator follows another list under the name of this one.
         or state.list_identifier != subscription.list_identifier
         or state.reset_at is not None

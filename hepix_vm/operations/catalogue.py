@@ -121,11 +121,12 @@ def reset(
     cannot exceed (fast-forward). Everything else about that list is checked
     as ever, and until it comes the present one stands.
 
-    :raises errors.Misconfigured: when no list of it was ever accepted
+    :raises errors.Misconfigured: when there is no list of before, neither
+        an accepted nor an imported one
     """
     with site_.usable(site) as catalogue, catalogue.writing() as transaction:
         state = store.subscription_state(transaction.connection, name)
-        if state is None or state.list_id is None:
+        if state is None or state.list_version is None:
             raise errors.Misconfigured(
                 f'subscription {name}: expected one with an accepted list, '
                 'found none of that name'

@@ -24,13 +24,15 @@ class Seen:
     :param identifier: of the list
     :param version: as the list writes it
     :param created: when the list was made, UTC
-    :param payload_sha256: hex digest of the verified payload
+    :param payload_sha256: hex digest of the verified payload; None where
+        another tool accepted the list: that version may come again, as
+        whatever list, an older one may not
     """
 
     identifier: str
     version: str
     created: datetime.datetime
-    payload_sha256: str
+    payload_sha256: str | None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -112,7 +114,7 @@ def _require_forward(seen: Seen, previous: Seen) -> None:
             expected=previous.version,
             found=seen.version,
         )
-    if order == before:
+    if order == before and previous.payload_sha256 is not None:
         raise codes.refused(
             codes.Code.EQUIVOCATION,
             f'the list has version {seen.version} as before, but other '

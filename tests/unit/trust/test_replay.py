@@ -153,3 +153,19 @@ def test_equivocation_names_both_payloads():
         'found': other.payload_sha256,
     }
     assert 'version 2 ' in refusal.detail
+
+
+def test_version_that_only_another_tool_saw_may_come_again():
+    elsewhere = _seen(payload_sha256=None)
+    outcome = replay.check(elsewhere, _endorsed(dc_title='Other'), pki.NOW)
+    assert isinstance(outcome, replay.Renewal)
+    assert outcome.seen.payload_sha256 is not None
+
+
+def test_list_older_than_what_another_tool_saw_is_a_rollback():
+    later = _seen(payload_sha256=None, version='3')
+    assert _code(later, _endorsed()) == 'rollback'
+    created = pki.NOW - pki.DAY / 2
+    assert _code(_seen(payload_sha256=None, created=created), _endorsed()) == (
+        'rollback'
+    )
