@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a site believes, as frozen values, and the decision over them.
+"""The decision over what a site believes.
 
 Pure: no file, network, database or clock. Times are whole UNIX seconds
 (UTC) and arrive as arguments. This module runs inside Glance and Nova, so
@@ -16,141 +16,26 @@ recorded, and its endorsed bytes are approved.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from collections.abc import Mapping
 import dataclasses
-import enum
 from typing import NoReturn
 
+from hepix_vm.catalogue import against
+from hepix_vm.catalogue.against import CLOCK_SKEW as CLOCK_SKEW
+from hepix_vm.catalogue.believed import EMPTY as EMPTY
+from hepix_vm.catalogue.believed import Endorsement as Endorsement
+from hepix_vm.catalogue.believed import GlanceRecord as GlanceRecord
+from hepix_vm.catalogue.believed import ImageFacts as ImageFacts
+from hepix_vm.catalogue.believed import RecordState as RecordState
+from hepix_vm.catalogue.believed import Snapshot as Snapshot
+from hepix_vm.catalogue.believed import Standing as Standing
+from hepix_vm.catalogue.believed import Subscribed as Subscribed
+from hepix_vm.catalogue.reasons import PASSED_OVER as PASSED_OVER
 from hepix_vm.catalogue.reasons import Reason as Reason
 from hepix_vm.catalogue.reasons import SENTENCES as SENTENCES
+from hepix_vm.catalogue.reasons import State as State
+from hepix_vm.catalogue.reasons import STATES as STATES
 from hepix_vm.catalogue.reasons import Verdict as Verdict
 from hepix_vm.catalogue.reasons import WITHDRAWING as WITHDRAWING
-
-#: Seconds by which the clocks of two machines may differ.
-CLOCK_SKEW = 300
-
-
-class Standing(enum.StrEnum):
-    """How the stored list of a subscription fares under verification."""
-
-    TRUSTED = 'trusted'
-    DISTRUSTED = 'distrusted'
-    REVOKED = 'revoked'
-    UNSUBSCRIBED = 'unsubscribed'
-
-
-class RecordState(enum.StrEnum):
-    """Life of a Glance record.
-
-    ``verified``: the staged bytes were right, the import goes on.
-    ``positive``: the import is complete as far as this suite can see; the
-    record takes effect when Glance makes the image active.
-    ``withdrawn``: kept so that servers can be found; never positive again
-    except by a new import.
-    """
-
-    VERIFIED = 'verified'
-    POSITIVE = 'positive'
-    WITHDRAWN = 'withdrawn'
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Subscribed:
-    """What decisions need to know of a subscription and its list.
-
-    :ivar expires: end of the list's validity
-    :ivar verified_at: when the list was last fetched **and** verified
-    :ivar max_age: seconds that a list may go without that
-    :ivar projects: project ids that may use its images; None means all
-    :ivar held_run: whether images whose withdrawal waits for the operator's
-        confirmation go on running meanwhile
-    """
-
-    name: str
-    list_identifier: str
-    list_version: str
-    standing: Standing
-    expires: int
-    verified_at: int
-    max_age: int
-    projects: frozenset[str] | None
-    held_run: bool = False
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Endorsement:
-    """One image of one list: these bytes, said to be this image.
-
-    :ivar held: the newest list lacks it, but would withdraw so much at once
-        that an operator has to confirm it
-    """
-
-    row: int
-    subscription: str
-    identifier: str
-    version: str
-    sha512: str
-    size: int
-    expires: int | None
-    approved: bool
-    withdrawn: bool
-    held: bool = False
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class GlanceRecord:
-    """What the import plugins found out about a Glance image.
-
-    :ivar sha512: of the bytes as endorsed, with :ivar:`size`
-    :ivar final_sha512: of the bytes that Glance stores; they differ from
-        the endorsed ones only where a converting plugin ran
-    :ivar created_at: the image's own creation time in Glance: a deleted
-        image's id that somebody uses again has another one (OSSN-0075)
-    """
-
-    image_id: str
-    state: RecordState
-    sha512: str
-    size: int
-    final_sha512: str
-    final_size: int
-    created_at: int
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class ImageFacts:
-    """What a caller sees of a Glance image; None where it sees nothing."""
-
-    image_id: str | None
-    size: int | None = None
-    created_at: int | None = None
-    final_sha512: str | None = None
-    must_know_size: bool = True
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Snapshot:
-    """The catalogue at one revision, as decisions see it.
-
-    :ivar endorsements: by SHA-512 (lower-case hex)
-    :ivar records: by Glance image id
-    :ivar blocked: image identifiers and SHA-512 values
-    :ivar run_anyway: UNIX seconds until which the site runs bytes although
-        their endorsement has ended, by SHA-512
-    :ivar answered_at: when the store last answered; None: never
-    """
-
-    subscriptions: Mapping[str, Subscribed]
-    endorsements: Mapping[str, tuple[Endorsement, ...]]
-    records: Mapping[str, GlanceRecord]
-    blocked: frozenset[str]
-    answered_at: int | None
-    revision: int = 0
-    run_anyway: Mapping[str, int] = dataclasses.field(default_factory=dict)
-
-
-EMPTY = Snapshot({}, {}, {}, frozenset(), None)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -177,6 +62,11 @@ class Decision:
     def approved(self) -> bool:
         """True only for ``Verdict.APPROVED``."""
         return self.verdict is Verdict.APPROVED
+
+    @property
+    def state(self) -> State:
+        """Fresh, stale or withdrawn: what to expect of the image."""
+        return STATES[self.code]
 
     @property
     def sentence(self) -> str:
@@ -327,13 +217,13 @@ def _best(
     anyway: Decision | None = None
     for endorsement in candidates:
         subscribed = snapshot.subscriptions.get(endorsement.subscription)
-        reason = _reason_against(endorsement, subscribed, size, project, now)
+        reason = against.first(endorsement, subscribed, size, project, now)
         if (
             reason in PASSED_OVER
             and subscribed is not None
             and now < snapshot.run_anyway.get(endorsement.sha512, 0)
         ):
-            reason = _reason_against(
+            reason = against.first(
                 endorsement, subscribed, size, project, now, PASSED_OVER
             )
             if reason is None:
@@ -350,7 +240,7 @@ def _best(
                 endorsement,
                 subscribed.list_identifier,
             )
-        rank = _ORDER.index(reason or Reason.UNSUBSCRIBED)
+        rank = against.ORDER.index(reason or Reason.UNSUBSCRIBED)
         if rank > furthest:
             furthest = rank
             best = _refused_by(
@@ -379,87 +269,6 @@ def _anyway(
         endorsement,
         subscribed.list_identifier,
     )
-
-
-_ORDER = (
-    Reason.UNSUBSCRIBED,
-    Reason.WITHDRAWN,
-    Reason.SIZE_DIFFERS,
-    Reason.NOT_APPROVED,
-    Reason.DISTRUSTED,
-    Reason.CLOCK,
-    Reason.LIST_EXPIRED,
-    Reason.IMAGE_EXPIRED,
-    Reason.LIST_STALE,
-    Reason.SUSPENDED,
-    Reason.WRONG_PROJECT,
-)
-
-#: What a site's own word can pass over: an endorsement that ran out, was not
-#: seen again, or was taken back. Never a revocation, a block, a list that is
-#: not believed (its signer may be revoked), other bytes or another project.
-PASSED_OVER = frozenset(
-    {
-        Reason.WITHDRAWN,
-        Reason.LIST_EXPIRED,
-        Reason.IMAGE_EXPIRED,
-        Reason.LIST_STALE,
-        Reason.SUSPENDED,
-    }
-)
-
-
-def _reason_against(
-    endorsement: Endorsement,
-    subscribed: Subscribed | None,
-    size: int,
-    project: str | None,
-    now: int,
-    passed_over: frozenset[Reason] = frozenset(),
-) -> Reason | None:
-    """The first thing that speaks against one endorsement, in order."""
-    for reason in _reasons_against(
-        endorsement, subscribed, size, project, now
-    ):
-        if reason not in passed_over:
-            return reason
-    return None
-
-
-def _reasons_against(
-    endorsement: Endorsement,
-    subscribed: Subscribed | None,
-    size: int,
-    project: str | None,
-    now: int,
-) -> Iterator[Reason]:
-    if subscribed is None or subscribed.standing is Standing.UNSUBSCRIBED:
-        yield Reason.UNSUBSCRIBED
-        return
-    if endorsement.withdrawn:
-        yield Reason.WITHDRAWN
-    if endorsement.size != size:
-        yield Reason.SIZE_DIFFERS
-    if not endorsement.approved:
-        yield Reason.NOT_APPROVED
-    if subscribed.standing is not Standing.TRUSTED:
-        yield Reason.DISTRUSTED
-    if subscribed.verified_at > now + CLOCK_SKEW:
-        yield Reason.CLOCK
-    if now >= subscribed.expires:
-        yield Reason.LIST_EXPIRED
-    if endorsement.expires is not None and now >= endorsement.expires:
-        yield Reason.IMAGE_EXPIRED
-    if now - subscribed.verified_at > subscribed.max_age:
-        yield Reason.LIST_STALE
-    if endorsement.held and not subscribed.held_run:
-        yield Reason.SUSPENDED
-    if (
-        project is not None
-        and subscribed.projects is not None
-        and project not in subscribed.projects
-    ):
-        yield Reason.WRONG_PROJECT
 
 
 def _refused_by(

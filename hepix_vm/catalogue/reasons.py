@@ -17,6 +17,19 @@ class Verdict(enum.StrEnum):
     REFUSED = 'refused'
 
 
+class State(enum.StrEnum):
+    """What an operator has to expect of an image.
+
+    ``fresh``: its endorsement holds; it is placed where it is approved.
+    ``stale``: not placed, not deleted; it returns by itself. ``withdrawn``:
+    it does not return without somebody's doing.
+    """
+
+    FRESH = 'fresh'
+    STALE = 'stale'
+    WITHDRAWN = 'withdrawn'
+
+
 class Reason(enum.StrEnum):
     """Stable reason codes, for logs, metrics and tests.
 
@@ -154,3 +167,45 @@ WITHDRAWING = frozenset(
         Reason.NOT_APPROVED,
     }
 )
+
+#: What a site's own word can pass over: an endorsement that ran out, was not
+#: seen again, or was taken back. Never a revocation, a block, a list that is
+#: not believed (its signer may be revoked), other bytes or another project.
+PASSED_OVER = frozenset(
+    {
+        Reason.WITHDRAWN,
+        Reason.LIST_EXPIRED,
+        Reason.IMAGE_EXPIRED,
+        Reason.LIST_STALE,
+        Reason.SUSPENDED,
+    }
+)
+
+#: The state that each code stands for. What a site has not approved, or not
+#: for that project, is fresh: nothing is wrong with its endorsement.
+STATES: Mapping[Reason, State] = {
+    Reason.APPROVED: State.FRESH,
+    Reason.RUN_ANYWAY: State.FRESH,
+    Reason.NOT_APPROVED: State.FRESH,
+    Reason.WRONG_PROJECT: State.FRESH,
+    Reason.STORE_UNAVAILABLE: State.STALE,
+    Reason.CLOCK: State.STALE,
+    Reason.INTERNAL: State.STALE,
+    Reason.DISTRUSTED: State.STALE,
+    Reason.LIST_EXPIRED: State.STALE,
+    Reason.IMAGE_EXPIRED: State.STALE,
+    Reason.LIST_STALE: State.STALE,
+    Reason.SUSPENDED: State.STALE,
+    Reason.RECORD_PENDING: State.STALE,
+    Reason.NOT_ENDORSED: State.WITHDRAWN,
+    Reason.BLOCKED: State.WITHDRAWN,
+    Reason.REVOKED: State.WITHDRAWN,
+    Reason.UNSUBSCRIBED: State.WITHDRAWN,
+    Reason.WITHDRAWN: State.WITHDRAWN,
+    Reason.SIZE_DIFFERS: State.WITHDRAWN,
+    Reason.NO_IMAGE: State.WITHDRAWN,
+    Reason.NO_RECORD: State.WITHDRAWN,
+    Reason.RECORD_WITHDRAWN: State.WITHDRAWN,
+    Reason.IMAGE_CHANGED: State.WITHDRAWN,
+    Reason.VOLUME_BOOT: State.WITHDRAWN,
+}
