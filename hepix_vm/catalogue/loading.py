@@ -124,7 +124,7 @@ def _endorsements(
 
 def subscribed(row: Any) -> model.Subscribed | None:
     """A subscription's row; None while no list was ever accepted."""
-    if row.verified_at is None:
+    if row.list_identifier is None or row.verified_at is None:
         return None
     standing = model.Standing(row.standing)
     if not row.configured:

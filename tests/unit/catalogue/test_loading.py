@@ -67,6 +67,7 @@ def test_rows_are_values(rows):
 
 def test_subscription_without_a_list_is_not_there(rows):
     rows.subscription('trusted', list_identifier=None)
+    rows.subscription('imported', verified_at=None, expires=None)
     assert not look(rows).snapshot.subscriptions
 
 
