@@ -52,6 +52,7 @@ class Subscription:
     :ivar vo_projects: project ids by VO; when given, only lists (``ad:vo``)
         of these VOs are approved, each for its projects
     :ivar list_max_age: seconds; see option ``list_max_age``
+    :ivar sync_interval: seconds between good attempts; None: the site's own
     :ivar pins: SHA-256 (hex) of acceptable SubjectPublicKeyInfos
     :ivar threshold: distinct endorsers that must have signed
     :ivar co_endorsers: subject and issuer of the further ones
@@ -74,6 +75,7 @@ class Subscription:
         default_factory=dict
     )
     list_max_age: int = 604800
+    sync_interval: int | None = None
     crl: str = 'require'
     signing_policy: str = 'if-present'
     pins: frozenset[str] = frozenset()

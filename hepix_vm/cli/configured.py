@@ -15,6 +15,7 @@ from hepix_vm.conf import catalogue as conf_catalogue
 from hepix_vm.conf import fetch as conf_fetch
 from hepix_vm.conf import openstack as conf_openstack
 from hepix_vm.conf import subscription as conf_subscription
+from hepix_vm.conf import sync as conf_sync
 from hepix_vm.conf import trust as conf_trust
 from hepix_vm.operations import site as site_
 
@@ -38,5 +39,6 @@ def site(conf: cfg.ConfigOpts) -> site_.Site:
             visibility=group.visibility,
             import_deadline=group.import_deadline,
         ),
+        timing=conf_sync.settings(conf),
         crl_warning=conf_trust.crl_warning(conf),
     )

@@ -25,6 +25,7 @@ MODULES = (
     'catalogue',
     'trust',
     'fetch',
+    'sync',
     'openstack',
     'glance',
     'context',

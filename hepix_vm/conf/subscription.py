@@ -111,6 +111,13 @@ Seconds that this list may go without having been fetched and verified; default
 is [catalogue] list_max_age.
 """,
     ),
+    cfg.IntOpt(
+        'sync_interval',
+        min=60,
+        help="""
+Seconds from a good attempt to the next one; default is [sync] interval.
+""",
+    ),
     cfg.StrOpt(
         'crl',
         default='require',
@@ -303,6 +310,7 @@ def _subscription(
         projects=None if '*' in projects else projects,
         vo_projects=_vo_projects(section, values['vo_projects']),
         list_max_age=values['list_max_age'] or conf.catalogue.list_max_age,
+        sync_interval=values['sync_interval'],
         crl=values['crl'],
         signing_policy=values['signing_policy'],
         pins=frozenset(_pin(section, pin) for pin in values['pins']),

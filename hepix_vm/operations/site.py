@@ -14,6 +14,7 @@ from hepix_vm.catalogue import database
 from hepix_vm.catalogue import fetch
 from hepix_vm.catalogue import migrations
 from hepix_vm.catalogue import sync
+from hepix_vm.catalogue import timing as timing_
 from hepix_vm import errors
 
 
@@ -46,6 +47,7 @@ class Site:
     """One site.
 
     :ivar subscriptions: by name; a broken group is its error
+    :ivar timing: how often each list is fetched
     :ivar crl_warning: how long before its end a CRL is warned about
     """
 
@@ -53,6 +55,7 @@ class Site:
     subscriptions: sync.Configured
     fetch: fetch.FetchSettings
     cloud: Cloud
+    timing: timing_.Timing = dataclasses.field(default_factory=timing_.Timing)
     crl_warning: datetime.timedelta = datetime.timedelta(hours=48)
 
 
