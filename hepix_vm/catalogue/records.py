@@ -50,6 +50,8 @@ class Records:
             'created_at': created_at,
             'recorded_at': now,
             'reason': '',
+            'was_positive': False,
+            'deactivated_at': None,
         }
         with _answering(), self._store.writing() as transaction:
             transaction.put(

@@ -106,7 +106,8 @@ subscription = sa.Table(
     **_KIND,
 )
 
-#: Every list that was ever accepted or refused, with its signed message.
+#: Every list that was ever accepted or refused, with its signed message:
+#: see ``kept``.
 list_seen = sa.Table(
     'list_seen',
     metadata,
@@ -121,6 +122,12 @@ list_seen = sa.Table(
     sa.Column('list_identifier', _UUID),
     sa.Column('list_version', sa.String(255)),
     sa.Column('signers', _TEXT),
+    # Bytes of the message, and whether they are still here.
+    sa.Column('size', sa.BigInteger, nullable=False, server_default='0'),
+    sa.Column('kept', sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Index(
+        'ix_list_seen_verdict_kept_seen_at', 'verdict', 'kept', 'seen_at'
+    ),
     **_KIND,
 )
 
@@ -210,6 +217,12 @@ glance_record = sa.Table(
     sa.Column('created_at', sa.BigInteger, nullable=False),
     sa.Column('recorded_at', sa.BigInteger, nullable=False),
     sa.Column('reason', sa.String(64), nullable=False),
+    # Whether it was positive when the sync withdrew it.
+    sa.Column(
+        'was_positive', sa.Boolean, nullable=False, server_default=sa.false()
+    ),
+    # When the sync deactivated the image itself; see ``glance.withdraw``.
+    sa.Column('deactivated_at', sa.BigInteger),
     **_KIND,
 )
 
@@ -244,11 +257,14 @@ history = sa.Table(
     'history',
     metadata,
     sa.Column('id', _ROW, primary_key=True),
-    sa.Column('at', sa.BigInteger, nullable=False),
+    sa.Column('at', sa.BigInteger, nullable=False, index=True),
     sa.Column('who', sa.String(255), nullable=False),
     sa.Column('event', sa.String(64), nullable=False),
-    sa.Column('subject', sa.String(255), nullable=False, index=True),
+    sa.Column('subject', sa.String(255), nullable=False),
     sa.Column('detail', _TEXT, nullable=False),
     sa.Column('sha256', _SHA256, nullable=False),
+    sa.Index('ix_history_event_at', 'event', 'at'),
+    sa.Index('ix_history_subject_at', 'subject', 'at'),
+    sa.Index('ix_history_subject_event_at', 'subject', 'event', 'at'),
     **_KIND,
 )

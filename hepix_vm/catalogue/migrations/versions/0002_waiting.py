@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lease, back-off, waiting withdrawals, run-anyway and a chained history"""
+"""Lease, back-off, waiting withdrawals, run-anyway and a chained history
+
+The history's rows of before get their digests, and each message that was
+seen before gets a line of the history that it is bound by.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import time
 from typing import Any
 
 from alembic import op
@@ -75,12 +80,59 @@ def upgrade() -> None:
             ),
         ),
         ('endorsement', sa.Column('held_at', sa.BigInteger())),
+        (
+            'glance_record',
+            sa.Column(
+                'was_positive',
+                sa.Boolean(),
+                nullable=False,
+                server_default=sa.false(),
+            ),
+        ),
+        ('glance_record', sa.Column('deactivated_at', sa.BigInteger())),
+        (
+            'list_seen',
+            sa.Column(
+                'size', sa.BigInteger(), nullable=False, server_default='0'
+            ),
+        ),
+        (
+            'list_seen',
+            sa.Column(
+                'kept', sa.Boolean(), nullable=False, server_default=sa.false()
+            ),
+        ),
         ('history', sa.Column('sha256', sa.String(length=64))),
         ('catalogue', sa.Column('history_sha256', sa.String(length=64))),
         ('catalogue', sa.Column('history_length', sa.BigInteger())),
     ):
         op.add_column(table, column)
-    _chain(op.get_bind())
+    connection = op.get_bind()
+    head, length = _chain(connection)
+    head, length = _bind(connection, head, length)
+    connection.execute(
+        sa.table(
+            'catalogue',
+            sa.column('history_sha256', sa.String),
+            sa.column('history_length', sa.BigInteger),
+        )
+        .update()
+        .values(history_sha256=head, history_length=length)
+    )
+    op.drop_index(op.f('ix_history_subject'), table_name='history')
+    for table_name, *columns in (
+        ('history', 'at'),
+        ('history', 'event', 'at'),
+        ('history', 'subject', 'at'),
+        ('history', 'subject', 'event', 'at'),
+        ('list_seen', 'verdict', 'kept', 'seen_at'),
+    ):
+        op.create_index(
+            op.f(f'ix_{table_name}_{"_".join(columns)}'),
+            table_name,
+            columns,
+            unique=False,
+        )
     with op.batch_alter_table('history', table_kwargs=_KIND) as batch:
         batch.alter_column(
             'sha256', existing_type=sa.String(length=64), nullable=False
@@ -96,45 +148,95 @@ def upgrade() -> None:
         )
 
 
-def _chain(connection: sa.Connection) -> None:
-    """Give the rows that are there their digests, oldest first."""
-    history = sa.table(
-        'history',
-        sa.column('id', sa.BigInteger),
-        *(
-            sa.column(name)
-            for name in ('at', 'who', 'event', 'subject', 'detail', 'sha256')
-        ),
-    )
-    head = _GENESIS
-    length = last = 0
+def _digest(*row: Any) -> str:
+    text = json.dumps(row, separators=(',', ':'))
+    return hashlib.sha256(text.encode('ascii')).hexdigest()
+
+
+_HISTORY = sa.table(
+    'history',
+    sa.column('id', sa.BigInteger),
+    *(
+        sa.column(name)
+        for name in ('at', 'who', 'event', 'subject', 'detail', 'sha256')
+    ),
+)
+_LIST_SEEN = sa.table(
+    'list_seen',
+    *(
+        sa.column(name)
+        for name in (
+            'id',
+            'subscription',
+            'seen_at',
+            'verdict',
+            'code',
+            'detail',
+            'message_sha256',
+            'size',
+            'list_identifier',
+            'list_version',
+            'signers',
+        )
+    ),
+)
+
+
+def _pages(connection: sa.Connection, table: sa.TableClause) -> Any:
+    """All rows, oldest first, some at a time."""
+    last = 0
     while True:
         rows = connection.execute(
-            sa.select(history)
-            .where(history.c.id > last)
-            .order_by(history.c.id)
+            sa.select(table)
+            .where(table.c.id > last)
+            .order_by(table.c.id)
             .limit(1000)
         ).all()
         if not rows:
-            break
-        for row in rows:
-            text = json.dumps(
-                [head, row.at, row.who, row.event, row.subject, row.detail],
-                separators=(',', ':'),
-            )
-            head = hashlib.sha256(text.encode('ascii')).hexdigest()
-            connection.execute(
-                history.update()
-                .where(history.c.id == row.id)
-                .values(sha256=head)
-            )
-        length += len(rows)
+            return
+        yield from rows
         last = rows[-1].id
-    catalogue = sa.table(
-        'catalogue',
-        sa.column('history_sha256', sa.String),
-        sa.column('history_length', sa.BigInteger),
-    )
+
+
+def _chain(connection: sa.Connection) -> tuple[str, int]:
+    """Give the rows that are there their digests, oldest first."""
+    head, length = _GENESIS, 0
+    for row in _pages(connection, _HISTORY):
+        head = _digest(
+            head, row.at, row.who, row.event, row.subject, row.detail
+        )
+        length += 1
+        connection.execute(
+            _HISTORY.update()
+            .where(_HISTORY.c.id == row.id)
+            .values(sha256=head)
+        )
+    return head, length
+
+
+def _bind(
+    connection: sa.Connection, head: str, length: int
+) -> tuple[str, int]:
+    """A line of the history for each message that was seen before."""
     connection.execute(
-        catalogue.update().values(history_sha256=head, history_length=length)
+        sa.text(
+            'UPDATE list_seen SET size = LENGTH(message), '
+            'kept = (LENGTH(message) > 0)'
+        )
     )
+    now = int(time.time())
+    for row in _pages(connection, _LIST_SEEN):
+        kept = '' if row.size else ', not kept'
+        values = {
+            'at': now,
+            'who': 'db sync',
+            'event': 'list-seen',
+            'subject': row.message_sha256,
+            'detail': f'message {row.id}: {row.verdict} as {row.code}, '
+            f'{row.size} bytes{kept}, row {_digest(*row)}, of subscription '
+            f'{row.subscription}',
+        }
+        head = _digest(head, *values.values())
+        length += 1
+        connection.execute(_HISTORY.insert().values(sha256=head, **values))
+    return head, length
