@@ -28,9 +28,8 @@ def render(
     """
     dialect = dialect or image_list.dialect
     document = {'hv:imagelist': _list(image_list, dialect)}
-    payload = json.dumps(
-        document, indent=2, sort_keys=True, allow_nan=False
-    ).encode('ascii')
+    payload = json.dumps(document, indent=2, sort_keys=True).encode('ascii')
+    # What is not JSON, such as NaN, is refused here, too.
     for problem in reading.parse(payload).problems:
         raise errors.InvalidList(
             problem.place, problem.expected, problem.found

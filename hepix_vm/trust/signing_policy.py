@@ -69,8 +69,6 @@ def _unquote(value: str) -> str:
 
 
 def _patterns(value: str) -> tuple[str, ...]:
-    if value[0] == value[-1] == "'" and len(value) > 1:
-        value = value[1:-1].strip()
     quoted = _QUOTED.findall(value)
     return tuple(canonical(p) for p in quoted or [_unquote(value)] if p)
 

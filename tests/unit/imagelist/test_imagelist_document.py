@@ -67,22 +67,24 @@ def test_key_that_stands_twice_is_refused_by_its_path(
     error = refusal(list_with(extra))
     assert error.path == '$.hv:imagelist.x' + path
     assert error.expected == 'each key once in an object'
+    assert error.found == 'the key again'
 
 
 @pytest.mark.parametrize(
-    ('extra', 'path'),
+    ('extra', 'path', 'found'),
     [
-        (r'"\u0000"', ''),
-        (r'["a", "\ud800"]', '[1]'),
-        (r'{"\udfff": 1}', r'["\udfff"]'),
+        (r'"\u0000"', '', r'"\u0000"'),
+        (r'["a", "\ud800"]', '[1]', r'"\ud800"'),
+        (r'{"\udfff": 1}', r'["\udfff"]', r'"\udfff"'),
     ],
 )
 def test_escaped_nul_and_lone_surrogates_are_refused(
-    extra: str, path: str
+    extra: str, path: str, found: str
 ) -> None:
     error = refusal(list_with(extra))
     assert error.path == '$.hv:imagelist.x' + path
     assert error.expected == 'text without U+0000 and lone surrogates'
+    assert error.found == found
 
 
 def test_pair_of_surrogates_is_one_character() -> None:

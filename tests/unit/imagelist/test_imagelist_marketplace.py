@@ -36,5 +36,17 @@ def test_document_without_entries_has_none() -> None:
     'document', ['<html/>', '<RDF/>', '<a><metadata/></a>']
 )
 def test_other_document_is_refused(document: str) -> None:
-    with pytest.raises(errors.InvalidList, match='rdf:RDF'):
+    with pytest.raises(errors.InvalidList, match='rdf:RDF') as caught:
         titles(document)
+    tag = document.strip('</>').partition('>')[0]
+    assert str(caught.value) == (
+        f'at /: expected rdf:RDF, or metadata with several, found {tag}'
+    )
+
+
+def test_what_is_no_xml_is_told_shortly() -> None:
+    with pytest.raises(errors.InvalidList) as caught:
+        titles('<' + 'a' * 300)
+    assert (caught.value.path, caught.value.expected) == ('/', 'XML')
+    assert caught.value.found
+    assert len(caught.value.found) <= 200

@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import json
+import time
 from typing import Any
 
 import pytest
@@ -34,6 +35,7 @@ def written(
         lists.hepix(x={'é': ['\u2603\n', 1.5, None]}),
         lists.hepix(**{'hv:images': []}),
         lists.hepix(**{'hv:endorser': [lists.endorser(), lists.endorser()]}),
+        lists.hepix(**{'hv:endorser': lists.endorser(x='y', **{'ad:z': 1})}),
         lists.appdb(**{'ad:vo': ''}),
         lists.without(lists.appdb(), 'ad:vo'),
     ],
@@ -66,6 +68,7 @@ def test_same_list_is_the_same_bytes_whatever_the_order() -> None:
     payload = imagelist.render(parse(keys))
     assert payload == imagelist.render(parse(turned))
     assert payload.isascii()
+    assert payload.startswith(b'{\n  "hv:imagelist": {\n    "dc:date:created"')
     assert not any(line.endswith(b' ') for line in payload.splitlines())
     assert payload.endswith(b'}\n')
 
@@ -130,6 +133,20 @@ def test_dates_are_written_in_utc() -> None:
     assert keys['dc:date:created'] == '2026-11-01T00:00:00Z'
 
 
+def test_dates_do_not_depend_on_the_zone_of_the_machine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    image_list = parse(lists.hepix())
+    expected = imagelist.render(image_list)
+    monkeypatch.setenv('TZ', 'Asia/Tokyo')
+    time.tzset()
+    try:
+        assert imagelist.render(image_list) == expected
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
 def test_date_without_zone_is_not_written() -> None:
     naive = datetime.datetime(2026, 11, 1)  # noqa: DTZ001
     image_list = dataclasses.replace(parse(lists.hepix()), created=naive)
@@ -143,6 +160,7 @@ def test_date_without_zone_is_not_written() -> None:
         ({'title': 'a\x1b'}, '$.hv:imagelist.dc:title'),
         ({'endorsers': ()}, '$.hv:imagelist.hv:endorser'),
         ({'identifier': 'x'}, '$.hv:imagelist.dc:identifier'),
+        ({'extra': {'x': float('nan')}}, '$'),
     ],
 )
 def test_list_that_would_be_refused_is_not_written(
@@ -155,15 +173,25 @@ def test_list_that_would_be_refused_is_not_written(
 
 
 @pytest.mark.parametrize(
-    ('changes', 'key'),
+    ('changes', 'key', 'expected', 'found'),
     [
-        ({'size': -1}, 'hv:size'),
-        ({'uri': 'file:///etc/passwd'}, 'hv:uri'),
-        ({'ram_minimum': 512}, 'hv:ram_minimum'),
+        ({'size': -1}, 'hv:size', 'a whole number, 0 or more', '-1'),
+        (
+            {'uri': 'file:///etc/passwd'},
+            'hv:uri',
+            'an http, https or oci URI with a host and no credentials',
+            '"file:///etc/passwd"',
+        ),
+        (
+            {'ram_minimum': 512},
+            'hv:ram_minimum',
+            'memory from 1 MiB to 16 TiB in bytes (HEPiX)',
+            '512, ignored',
+        ),
     ],
 )
 def test_list_that_would_lose_something_is_not_written(
-    changes: dict[str, Any], key: str
+    changes: dict[str, Any], key: str, expected: str, found: str
 ) -> None:
     image_list = parse(lists.hepix())
     broken = dataclasses.replace(image_list.images[0], **changes)
@@ -172,6 +200,7 @@ def test_list_that_would_lose_something_is_not_written(
         imagelist.render(image_list)
     place = '$.hv:imagelist.hv:images[0].hv:image'
     assert caught.value.path == f'{place}.{key}'
+    assert (caught.value.expected, caught.value.found) == (expected, found)
 
 
 def test_values_can_be_members_of_sets() -> None:

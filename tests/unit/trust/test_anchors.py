@@ -191,8 +191,59 @@ def test_broken_files_are_named_and_the_rest_counts(igtf):
     assert _verdict(igtf) == 'ok'
 
 
+@pytest.mark.parametrize(
+    ('name', 'content', 'text'),
+    [
+        ('0.r0', b'', 'it holds no complete certificate or CRL'),
+        (
+            'f.pem',
+            lambda: pki.site().root.pem + pki.site().issuing.pem[:-30],
+            'it holds no complete certificate or CRL',
+        ),
+        (
+            'f.pem',
+            lambda: pki.site().root.pem.replace(b'\nM', b'\n*M', 1),
+            'error parsing asn1 value',
+        ),
+        (
+            'f.pem',
+            b'-----BEGIN CRL-----\nAAAA\n-----END CRL-----\n',
+            'error parsing asn1 value',
+        ),
+    ],
+    ids=range(4),
+)
+def test_problem_says_what_is_wrong(igtf, name, content, text):
+    name = '0123abcd.r0' if name == '0.r0' else name
+    data = content if isinstance(content, bytes) else content()
+    igtf.joinpath(name).write_bytes(data)
+    (problem,) = trust.load(igtf).problems
+    assert problem.file == name
+    assert text in problem.text
+
+
+def test_signing_policy_under_an_older_hash_of_the_same_file(igtf):
+    """Anchors lie under the hashes of old and of new OpenSSL releases."""
+    site = pki.site()
+    stem = _hash(site.issuing)
+    igtf.joinpath('0123abcd.0').write_bytes(site.issuing.pem)
+    igtf.joinpath(f'{stem}.signing_policy').rename(
+        igtf / '0123abcd.signing_policy'
+    )
+    assert _verdict(igtf, trust.Policy(signing_policy='require')) == 'ok'
+    igtf.joinpath('0123abcd.0').unlink()
+    assert (
+        _verdict(igtf, trust.Policy(signing_policy='require'))
+        == 'signing-policy'
+    )
+
+
 def test_file_too_large_is_named(igtf, monkeypatch):
-    monkeypatch.setattr('hepix_vm.trust.anchor_files.LARGEST_FILE', 10)
+    largest = max(path.stat().st_size for path in igtf.iterdir())
+    name = 'hepix_vm.trust.anchor_files.LARGEST_FILE'
+    monkeypatch.setattr(name, largest)
+    assert trust.load(igtf).problems == ()
+    monkeypatch.setattr(name, 10)
     with pytest.raises(errors.Misconfigured, match='exceeds 10 bytes'):
         trust.load(igtf)
 
@@ -223,7 +274,11 @@ def test_broken_signing_policy_allows_nothing(igtf, mode, text):
     name = f'{_hash(pki.site().issuing)}.signing_policy'
     igtf.joinpath(name).write_text(text)
     loaded = trust.load(igtf)
-    assert name in {p.file for p in loaded.problems}
+    assert str(
+        anchor_files.Problem(
+            name, 'it does not say what CN=Issuing CA,O=Grid,C=DE may certify'
+        )
+    ) in map(str, loaded.problems)
     policy = trust.Policy(signing_policy=mode)
     assert _verdict(igtf, policy) == 'signing-policy'
     assert _verdict(igtf, trust.Policy(signing_policy='off')) == 'ok'
@@ -248,7 +303,10 @@ def test_directory_that_cannot_be_read(tmp_path, name):
 
 
 def test_directory_without_anchors(tmp_path):
-    with pytest.raises(errors.Misconfigured, match='holds no certificate'):
+    with pytest.raises(
+        errors.Misconfigured,
+        match=r'holds no certificate as HASH.N or \*.pem$',
+    ):
         trust.load(tmp_path)
     tmp_path.joinpath('ca.pem').write_bytes(
         pki.site().root_crl.public_bytes(PEM)
@@ -296,7 +354,12 @@ class TestCrlNeverGoesBack:
         assert _verdict(igtf, previous=current) == 'revoked'
         again = trust.load(igtf, current)
         (problem,) = again.problems
-        assert 'went back' in problem.text
+        assert problem.file == f'{_hash(site.issuing)}.r0'
+        assert problem.text == (
+            'the CRL of CN=Issuing CA,O=Grid,C=DE went back to '
+            '2026-05-31T00:00:00Z; the one of 2026-05-31T00:00:00Z stays '
+            'in use'
+        )
 
     def test_older_time_where_numbers_are_missing(self, igtf):
         site = pki.site()

@@ -69,6 +69,41 @@ class TestSigningPolicy:
         )
         assert signing_policy.parse(text) == {'/o=a': ()}
 
+    def test_conditions_count_behind_the_right_to_sign_of_the_same_ca(self):
+        text = (
+            "access_id_CA X509 '/O=A'\n"
+            'pos_rights globus CA:sign\n'
+            "cond_subjects globus '/O=A/*'\n"
+            "access_id_CA X509 '/O=B'\n"
+            "cond_subjects globus '/O=B/*'\n"
+        )
+        assert signing_policy.parse(text) == {'/o=a': ('/o=a/*',), '/o=b': ()}
+
+    def test_only_a_pair_of_quotes_is_taken_off(self):
+        for value, pattern in (
+            ('/O=A/', '/o=a/'),
+            ("'", "'"),
+            ("'/O=A", "'/o=a"),
+            ("''", None),
+        ):
+            text = (
+                "access_id_CA X509 '/O=A'\npos_rights globus CA:sign\n"
+                f'cond_subjects globus {value}\n'
+            )
+            expected = () if pattern is None else (pattern,)
+            assert signing_policy.parse(text) == {'/o=a': expected}, value
+
+    def test_place_of_what_is_not_understood(self):
+        text = "# x\naccess_id_CA X509 '/O=A'\nneg_rights globus CA:sign"
+        with pytest.raises(
+            signing_policy.Broken, match="line 3: 'neg_rights' is not under"
+        ):
+            signing_policy.parse(text)
+
+    def test_star_is_any_run_also_of_lines(self):
+        name = names.Name((frozenset({('2.5.4.3', 'a\nb')}),))
+        assert signing_policy.allows(('/cn=a*',), name)
+
     @pytest.mark.parametrize(
         'text',
         [

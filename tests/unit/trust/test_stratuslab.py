@@ -162,6 +162,22 @@ def test_entry_signed_as_newer_tools_do_is_believed():
         assert verified(etree.tostring(made)).image_list.images, method
 
 
+def test_hypervisor_is_kvm_unless_the_entry_says_another():
+    text = '<slterms:hypervisor>kvm</slterms:hypervisor>'
+    for said, found in (('', 'kvm'), (text.replace('kvm', 'Xen'), 'xen')):
+        content = marketplace.entry(who().certificate, CREATED)
+        content = content.replace(text.encode(), said.encode())
+        message = marketplace.sign(content, who().certificate, who().key)
+        (image,) = verified(message).image_list.images
+        assert image.hypervisors == (found,)
+
+
+def test_list_of_an_entry_has_no_address_of_its_own():
+    endorsed = verified(signed())
+    assert endorsed.image_list.uri == 'http://mp.stratuslab.eu/'
+    assert endorsed.warnings == ()
+
+
 def test_image_keeps_its_identifier_under_one_tag():
     old = verified(signed(tag='worker')).image_list
     new = verified(signed(tag='worker', data=b'newer', created=NOW)).image_list
@@ -255,6 +271,28 @@ def test_what_is_no_plain_xml_is_malformed(message):
     assert code(message) == 'malformed'
 
 
+@pytest.mark.parametrize(
+    'start',
+    [
+        '<!DOCTYPE x [<!ENTITY a "b">]>',
+        '<!DOCTYPE x [<!ENTITY a SYSTEM "DIRECTORY/none">]>',
+        '<!DOCTYPE x [<!ENTITY a SYSTEM "DIRECTORY/broken">]>',
+        '<!DOCTYPE x SYSTEM "DIRECTORY/broken" [<!ENTITY a "b">]>',
+    ],
+    ids=['internal', 'absent', 'external', 'subset'],
+)
+def test_document_type_is_refused_before_anything_is_made_of_it(
+    start, tmp_path
+):
+    """What it names is neither looked for nor expanded."""
+    tmp_path.joinpath('broken').write_text('<!ENTITY')
+    message = start.replace('DIRECTORY', str(tmp_path)) + '<x>&a;</x>'
+    refused = refusal(message.encode())
+    assert refused.detail == (
+        'at /: expected XML without a document type, found one'
+    )
+
+
 def test_entity_is_not_expanded():
     laughs = '<!DOCTYPE x [<!ENTITY a "ha"><!ENTITY b "&a;&a;&a;&a;&a;&a;">]>'
     message = signed().replace(b'Example OS', b'&b;')
@@ -263,7 +301,33 @@ def test_entity_is_not_expanded():
 
 def test_message_beyond_its_limit_is_refused():
     knobs = policy(limits=trust.Limits(message_bytes=1000))
-    assert code(signed(), knobs=knobs) == 'limit'
+    refused = refusal(signed(), knobs=knobs)
+    assert refused.code == 'limit'
+    assert refused.values == {'limit': 'message_bytes'}
+    assert 'at most 1000 allowed' in refused.detail
+
+
+def test_limits_are_what_is_still_allowed():
+    right = marketplace.encoded(who().certificate)
+    message = signed(certificates=[right] * 3)
+    for name, size in (
+        ('message_bytes', len(message)),
+        ('certificates', 3),
+        ('certificate_bytes', len(who().der)),
+    ):
+        assert verified(message, policy(limits=trust.Limits(**{name: size})))
+        knobs = policy(limits=trust.Limits(**{name: size - 1}))
+        refused = refusal(message, knobs=knobs)
+        if name == 'certificate_bytes':
+            assert refused.code == 'no-certificate'
+            continue
+        assert (refused.code, refused.values) == ('limit', {'limit': name})
+        assert f'(limit {name})' in refused.detail
+
+
+def test_certificate_that_cannot_be_read_is_passed_over():
+    right = marketplace.encoded(who().certificate)
+    assert verified(signed(certificates=['nonsense', '!', right]))
 
 
 def test_entry_without_a_signature_is_not_signed():
@@ -299,6 +363,7 @@ def test_signature_over_something_else_is_malformed(changes):
     [
         {'method': 'http://www.w3.org/2001/04/xmldsig-more#hmac-sha256'},
         {'method': ''},
+        {'method': '" x="'},
         {'c14n': 'http://www.w3.org/2010/xml-c14n2'},
         {'transforms': ['http://www.w3.org/TR/1999/REC-xslt-19991116']},
         {'transforms': ['http://www.w3.org/TR/1999/REC-xpath-19991116']},
@@ -309,8 +374,38 @@ def test_algorithm_that_is_not_known_is_refused(changes):
     assert code(signed(**changes)) == 'algorithm'
 
 
+def test_method_without_its_name_is_not_known():
+    named = (
+        f'<SignatureMethod Algorithm="{marketplace.METHODS["rsa", "sha256"]}">'
+    )
+    message = signed()
+    assert named.encode() in message
+    message = message.replace(named.encode(), b'<SignatureMethod>')
+    refused = refusal(message)
+    assert refused.code == 'algorithm'
+    assert refused.values == {'found': ''}
+    assert refused.detail == "SignatureMethod '' does not count"
+
+
+@pytest.mark.parametrize('word', ['rsa-md5', 'rsa-sha1', 'RSA-SHA1'])
+def test_weak_method_is_told_as_such(word):
+    method = f'http://www.w3.org/2001/04/xmldsig-more#{word}'
+    refused = refusal(signed(method=method))
+    assert refused.code == 'weak-digest'
+    assert refused.values == {'found': method}
+    assert method in refused.detail
+    refused = refusal(signed(method=method + 'x' * 200))
+    assert len(refused.values['found']) == 100
+    assert refused.values['found'] in refused.detail
+
+
 @pytest.mark.parametrize(
-    'changes', [{'digest': 'sha1'}, {'content_digest': 'sha1'}]
+    'changes',
+    [
+        {'digest': 'sha1'},
+        {'content_digest': 'sha1'},
+        {'digest': 'sha1', 'content_digest': 'sha256'},
+    ],
 )
 def test_sha1_counts_only_where_it_was_allowed(changes):
     assert code(signed(**changes)) == 'weak-digest'
@@ -568,6 +663,92 @@ def test_entry_that_is_doubtful_is_no_list(changes):
     assert code(signed(**changes)) == 'invalid-list'
 
 
+@pytest.mark.parametrize(
+    ('changes', 'place', 'expected', 'found'),
+    [
+        ({'size': ''}, '/Description/bytes', 'a text', 'nothing'),
+        (
+            {'size': 'many'},
+            '/Description/bytes',
+            'a whole number, 0 or more',
+            '"many"',
+        ),
+        (
+            {'locations': []},
+            '/Description/location',
+            'an http, https or oci location',
+            'none',
+        ),
+        (
+            {'more': '<slreq:bytes>1</slreq:bytes>'},
+            '/Description/bytes',
+            'this element once',
+            '2 of it',
+        ),
+        (
+            {'more': '<dcterms:title><dcterms:x/></dcterms:title>'},
+            '/title',
+            'text only',
+            'something inside it',
+        ),
+        (
+            {'description': 'x' * 16_385},
+            '/description',
+            'at most 16384 characters',
+            '16385',
+        ),
+        (
+            {'valid': 'tomorrow'},
+            '/Description/valid',
+            'a date YYYY-MM-DDTHH:MM:SSZ',
+            '"tomorrow"',
+        ),
+        (
+            {'sha512': 'abc'},
+            '/Description/checksum',
+            '128 hexadecimal digits',
+            '"abc"',
+        ),
+        (
+            {
+                'more': (
+                    '<slreq:checksum><slreq:algorithm>SHA-512'
+                    '</slreq:algorithm><slreq:value>00</slreq:value>'
+                    '</slreq:checksum>'
+                )
+            },
+            '/Description/checksum',
+            'one SHA-512 checksum',
+            '2',
+        ),
+    ],
+    ids=range(9),
+)
+def test_doubt_is_told_with_its_place(changes, place, expected, found):
+    refused = refusal(signed(**changes))
+    assert refused.code == 'invalid-list'
+    assert refused.values == {
+        'path': place,
+        'expected': expected,
+        'found': found,
+    }
+    assert refused.detail == f'at {place}: expected {expected}, found {found}'
+
+
+def test_odd_hypervisor_is_told_with_its_place():
+    text = b'<slterms:hypervisor>kvm</slterms:hypervisor>'
+    content = marketplace.entry(who().certificate, CREATED)
+    content = content.replace(text, text.replace(b'kvm', b'k v m'))
+    message = marketplace.sign(content, who().certificate, who().key)
+    assert refusal(message).values['path'] == '/Description/hypervisor'
+
+
+def test_longest_text_counts():
+    text = 'x' * 16_384
+    (image,) = verified(signed(description=text)).image_list.images
+    assert image.description == text
+
+
 def test_refusal_of_a_list_names_the_signer_where_it_is_known():
     refused = refusal(signed(valid=NOW - pki.DAY / 2))
     assert str(refused.values['signer']).startswith('CN=Jo Endorser')
@@ -609,6 +790,18 @@ def test_envelope_that_breaks_is_a_refusal():
 )
 def test_envelope_that_says_nonsense_is_refused(changes, expected):
     assert code_with(opened(**changes)) == expected
+
+
+def test_envelope_that_breaks_says_how():
+    def envelope(message: bytes, knobs: trust.Policy) -> trust.Opened:
+        raise RuntimeError('a surprise')
+
+    for broken, why in (
+        (envelope, 'RuntimeError: a surprise'),
+        (opened(certificate=b'x'), "signer's certificate cannot be read: "),
+    ):
+        with pytest.raises(errors.Refused, match=why):
+            trust.verify_enveloped(signed(), broken, anchors(), policy(), NOW)
 
 
 def test_envelope_cannot_name_another_signer():
