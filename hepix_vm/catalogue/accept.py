@@ -9,20 +9,20 @@ transaction, replay state included, before anything acts on it.
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
-import functools
-import hashlib
 import json
-from typing import cast
-from typing import Literal
 
 import sqlalchemy as sa
 
 from hepix_vm.catalogue import database
-from hepix_vm.catalogue import drivers
+from hepix_vm.catalogue import demands
 from hepix_vm.catalogue import fetch
+from hepix_vm.catalogue import kept
+from hepix_vm.catalogue import judging
 from hepix_vm.catalogue import merge
 from hepix_vm.catalogue import model
+from hepix_vm.catalogue import revocations
 from hepix_vm.catalogue import schema
 from hepix_vm.catalogue import settle
 from hepix_vm.catalogue import store
@@ -30,78 +30,11 @@ from hepix_vm.catalogue import subscription as subscription_
 from hepix_vm import errors
 from hepix_vm import imagelist
 from hepix_vm import trust
-from hepix_vm.trust import names
 from hepix_vm.trust import replay
-
-#: Bytes of a refused message that are kept at most.
-KEPT = 1024 * 1024
-
-_ENVELOPES = 'hepix_vm.envelopes'
-
-#: Schemes of URLs whose lists are S/MIME, whatever else is installed.
-_SMIME = frozenset({'file', 'http', 'https', 'oci', 'oci+http'})
 
 #: Codes of a stored list's verification that decisions judge themselves,
 #: at decision time and by the list's own dates.
 _JUDGED_LATER = frozenset({trust.Code.LIST_EXPIRED})
-
-
-def policy(subscription: subscription_.Subscription) -> trust.Policy:
-    """What the subscription demands of a signer.
-
-    :raises errors.Misconfigured: for a DN that cannot be read in one way
-    """
-    endorser = trust.Endorser(
-        subject=_name(
-            subscription, 'endorser_subject', subscription.endorser_subject
-        ),
-        issuer=_name(
-            subscription, 'endorser_issuer', subscription.endorser_issuer
-        ),
-    )
-    co_endorsers = tuple(
-        trust.Endorser(
-            subject=_name(subscription, 'co_endorsers', subject),
-            issuer=_name(subscription, 'co_endorsers', issuer),
-        )
-        for subject, issuer in subscription.co_endorsers
-    )
-    try:
-        return trust.Policy(
-            crl=_mode(subscription.crl),
-            signing_policy=_mode(subscription.signing_policy),
-            pins=subscription.pins,
-            accept_self_signed_pinned=(
-                subscription.dangerous_accept_self_signed
-            ),
-            accept_server_auth=subscription.accept_server_certificates,
-            allow_sha1_dangerous=subscription.dangerous_accept_sha1,
-            threshold=subscription.threshold,
-            endorser=endorser,
-            co_endorsers=co_endorsers,
-            list_identifier=subscription.list_identifier,
-            limits=trust.Limits(**subscription.limits),
-        )
-    except errors.Misconfigured as exc:
-        raise errors.Misconfigured(
-            f'group [subscription:{subscription.name}]: {exc}'
-        ) from exc
-
-
-def _mode(text: str) -> Literal['require', 'if-present', 'off']:
-    """A knob's word as its type; trust refuses any other word."""
-    return cast(Literal['require', 'if-present', 'off'], text)
-
-
-def _name(
-    subscription: subscription_.Subscription, option: str, text: str
-) -> trust.Name:
-    try:
-        return names.parse(text)
-    except ValueError as exc:
-        raise errors.Misconfigured(
-            f'group [subscription:{subscription.name}] option {option}: {exc}'
-        ) from exc
 
 
 def judge(
@@ -124,32 +57,14 @@ def _verified(
     anchors: trust.TrustAnchors,
     now: int,
 ) -> trust.EndorsedList:
-    form = envelope(subscription)
+    form = demands.envelope(subscription)
     if form is None:
         return trust.verify(
-            message, anchors, policy(subscription), _moment(now)
+            message, anchors, demands.policy(subscription), _moment(now)
         )
     return trust.verify_enveloped(
-        message, form, anchors, policy(subscription), _moment(now)
+        message, form, anchors, demands.policy(subscription), _moment(now)
     )
-
-
-def envelope(
-    subscription: subscription_.Subscription,
-) -> trust.Envelope | None:
-    """In which form its lists are signed; None stands for S/MIME.
-
-    :raises errors.Misconfigured: the form is known but cannot be loaded
-    """
-    return _envelope(subscription.url.partition(':')[0].lower())
-
-
-@functools.cache
-def _envelope(scheme: str) -> trust.Envelope | None:
-    if scheme in _SMIME or scheme not in drivers.names(_ENVELOPES):
-        return None
-    form: trust.Envelope = drivers.load(_ENVELOPES, scheme)
-    return form
 
 
 def _seen(
@@ -174,12 +89,27 @@ def _seen(
     )
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Judged:
+    """How a stored message fares.
+
+    :ivar code: of trust
+    :ivar until: UNIX seconds until which another look finds the same; None
+        where that is not known
+    """
+
+    standing: model.Standing
+    code: str
+    detail: str
+    until: int | None
+
+
 def standing(
     subscription: subscription_.Subscription,
     message: bytes,
-    anchors: trust.TrustAnchors,
+    anchored: revocations.Anchored,
     now: int,
-) -> model.Standing:
+) -> Judged:
     """How a stored message fares today.
 
     A certificate that was revoked since, an anchor that was removed or a
@@ -188,14 +118,43 @@ def standing(
     :raises errors.Misconfigured: for a subscription that cannot be used
     """
     try:
-        _verified(subscription, message, anchors, now)
+        endorsed = _verified(subscription, message, anchored.anchors, now)
     except errors.Refused as exc:
+        found, until = model.Standing.DISTRUSTED, None
         if exc.code in _JUDGED_LATER:
-            return model.Standing.TRUSTED
-        if exc.code == trust.Code.REVOKED:
-            return model.Standing.REVOKED
-        return model.Standing.DISTRUSTED
-    return model.Standing.TRUSTED
+            found = model.Standing.TRUSTED
+        else:
+            until = judging.first_after(now, anchored.moments)
+            if exc.code == trust.Code.REVOKED:
+                found = model.Standing.REVOKED
+        return Judged(found, exc.code, exc.detail, until)
+    return Judged(
+        model.Standing.TRUSTED,
+        str(trust.Code.OK),
+        '',
+        holds_until(endorsed, anchored, now),
+    )
+
+
+def holds_until(
+    endorsed: trust.EndorsedList, anchored: revocations.Anchored, now: int
+) -> int | None:
+    """The first moment at which a certificate or CRL begins or ends."""
+    ends: list[int] = []
+    for signer in endorsed.signers:
+        if signer.path_ends is None:
+            return None
+        ends.extend(revocations.around(signer.path_ends))
+    return judging.first_after(now, (*ends, *anchored.moments))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Marks:
+    """What is noted beside a stored list; see ``judging`` and ``timing``."""
+
+    judged_by: str | None = None
+    judged_until: int | None = None
+    next_attempt: int | None = None
 
 
 def store_list(
@@ -205,6 +164,7 @@ def store_list(
     message: bytes,
     validators: fetch.Validators,
     now: int,
+    marks: Marks = Marks(),
 ) -> merge.Stored:
     """Make a believed list the newest one of its subscription.
 
@@ -229,6 +189,10 @@ def store_list(
             'last_attempt': now,
             'last_code': str(trust.Code.OK),
             'last_detail': '',
+            'failures': 0,
+            'next_attempt': marks.next_attempt,
+            'judged_by': marks.judged_by,
+            'judged_until': marks.judged_until,
             'etag': validators.etag,
             'last_modified': validators.last_modified,
             'list_id': _message_row(
@@ -251,6 +215,13 @@ def store_list(
         state is not None and state.reset_at is not None,
         now,
     )
+    if stored.problems and marks.judged_until is not None:
+        # What stands in an entry's way may be gone at the next attempt.
+        transaction.put(
+            schema.subscription,
+            {'name': subscription.name},
+            {'judged_until': None},
+        )
     _remember(transaction, subscription.name, state, image_list, stored, now)
     return stored
 
@@ -333,50 +304,27 @@ def remember_message(
 ) -> int:
     """Keep a message with its verdict; the same refusal is kept once.
 
-    Of a large refused message only the digest is kept: whoever answers for
-    a server must not be able to fill the database.
-
     :returns: the row's id
     """
-    table = schema.list_seen
-    digest = hashlib.sha256(message).hexdigest()
-    accepted = endorsed is not None
-    if not accepted:
-        known = transaction.execute(
-            sa.select(table.c.id).where(
-                table.c.subscription == name,
-                table.c.message_sha256 == digest,
-                table.c.code == code,
-            )
-        ).first()
-        if known is not None:
-            return int(known.id)
-    image_list = endorsed.image_list if endorsed else None
-    inserted = transaction.execute(
-        table.insert().values(
-            subscription=name,
-            seen_at=now,
-            verdict='accepted' if accepted else 'refused',
-            code=str(code),
-            detail=detail,
-            message_sha256=digest,
-            message=message if accepted or len(message) <= KEPT else b'',
-            list_identifier=image_list.identifier if image_list else None,
-            list_version=image_list.version if image_list else None,
-            signers=json.dumps(
+    believed = None
+    if endorsed is not None:
+        believed = kept.Believed(
+            endorsed.image_list.identifier,
+            endorsed.image_list.version,
+            json.dumps(
                 [
                     {
                         'subject': signer.subject.rfc4514(),
                         'issuer': signer.issuer.rfc4514(),
                         'sha256': signer.sha256,
                     }
-                    for signer in (endorsed.signers if endorsed else ())
+                    for signer in endorsed.signers
                 ]
             ),
         )
+    return kept.keep(
+        transaction, name, message, now, str(code), detail, believed
     )
-    key = inserted.inserted_primary_key
-    return int(key[0]) if key else 0
 
 
 def _moment(seconds: int) -> datetime.datetime:

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from hepix_vm.catalogue import accept
 from hepix_vm.catalogue import fetch
+from hepix_vm.catalogue import kept
 from hepix_vm.catalogue import model
 from hepix_vm.catalogue import schema
 from hepix_vm.catalogue import store
@@ -338,7 +339,7 @@ def test_message_of_a_refusal_is_kept_as_evidence(held):
 
 
 def test_large_refused_message_does_not_fill_the_database(held, monkeypatch):
-    monkeypatch.setattr(accept, 'KEPT', 1000)
+    monkeypatch.setattr(kept, 'LARGEST', 1000)
     held.serve('main', b'x' * 1001)
     refused(held, 'not-signed')
     (row,) = held.rows(
