@@ -29,6 +29,7 @@ MODULES = (
     'openstack',
     'glance',
     'context',
+    'daemon',
 )
 
 

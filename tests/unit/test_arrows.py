@@ -43,6 +43,7 @@ TABLE: dict[str, set[str]] = {
         'glance',
         'nova',
     },
+    'daemon': {'errors', 'catalogue', 'operations'},
     'cli': {
         'errors',
         'imagelist',
@@ -53,10 +54,11 @@ TABLE: dict[str, set[str]] = {
         'glance',
         'nova',
         'operations',
+        'daemon',
         'conf',
     },
     # Turns options into the values of the rooms, so it knows those.
-    'conf': {'errors', 'catalogue', 'context', 'trust'},
+    'conf': {'errors', 'catalogue', 'context', 'trust', 'daemon'},
 }
 
 #: The only modules outside of cli that read options: those through which
@@ -71,6 +73,7 @@ ENTRIES = {
 #: In the catalogue's room, only these may ask trust.
 ASK_TRUST = {
     'hepix_vm.catalogue.accept',
+    'hepix_vm.catalogue.demands',
     'hepix_vm.catalogue.proof',
     'hepix_vm.catalogue.revocations',
     'hepix_vm.catalogue.sync',
