@@ -93,6 +93,14 @@ def shown_time(seconds: int | None) -> str:
     return moment.strftime('%Y-%m-%dT%H:%M:%SZ')
 
 
+def shown(text: str) -> str:
+    """A text that others wrote, without what controls a terminal."""
+    return ''.join(
+        c if c.isprintable() else c.encode('unicode_escape').decode('ascii')
+        for c in text
+    )
+
+
 def moment(text: str) -> datetime.datetime:
     """A TIME argument: RFC 3339 or UNIX seconds.
 

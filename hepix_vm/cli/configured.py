@@ -41,4 +41,5 @@ def site(conf: cfg.ConfigOpts) -> site_.Site:
         ),
         timing=conf_sync.settings(conf),
         crl_warning=conf_trust.crl_warning(conf),
+        refused_kept_days=conf.catalogue.refused_kept_days,
     )

@@ -81,6 +81,16 @@ again for the same image and project. Protects the database from a user who
 retries in a loop.
 """,
     ),
+    cfg.IntOpt(
+        'refused_kept_days',
+        default=90,
+        min=1,
+        help="""
+Days for which the signed messages of refused lists are kept as evidence.
+After that the sync lets go of their bytes; their SHA-256, the verdict and the
+reason stay for ever. Messages of accepted lists are never removed.
+""",
+    ),
 ]
 
 

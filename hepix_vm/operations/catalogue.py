@@ -7,6 +7,7 @@ from collections.abc import Callable
 import dataclasses
 import datetime
 
+from hepix_vm.catalogue import kept
 from hepix_vm.catalogue import migrations
 from hepix_vm.catalogue import schema
 from hepix_vm.catalogue import settle
@@ -171,6 +172,7 @@ def synchronise(
         reports, withdrawals = sync.run(
             catalogue, site.subscriptions, site.fetch, now, only, told=told
         )
+        kept.prune(catalogue, now, site.refused_kept_days)
         deactivated: tuple[withdraw.Deactivated, ...] = ()
         running: tuple[servers.Judged, ...] = ()
         problem = ''

@@ -49,6 +49,7 @@ class Site:
     :ivar subscriptions: by name; a broken group is its error
     :ivar timing: how often each list is fetched
     :ivar crl_warning: how long before its end a CRL is warned about
+    :ivar refused_kept_days: how long refused messages are kept
     """
 
     catalogue: database.Database
@@ -57,6 +58,7 @@ class Site:
     cloud: Cloud
     timing: timing_.Timing = dataclasses.field(default_factory=timing_.Timing)
     crl_warning: datetime.timedelta = datetime.timedelta(hours=48)
+    refused_kept_days: int = 90
 
 
 @contextlib.contextmanager

@@ -1,0 +1,385 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The history: read in pages, and held against its own chain.
+
+Whatever the length of the history, one page of it is in memory. What
+verifies here is what the catalogue itself says; that nobody rewrote all of
+it shows only against a head that was noted elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+import dataclasses
+import hashlib
+from typing import Any
+
+import sqlalchemy as sa
+
+from hepix_vm.catalogue import chain
+from hepix_vm.catalogue import kept
+from hepix_vm.catalogue import schema
+
+# Rows that are read at once (count).
+_PAGE = 500
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Line:
+    """One line of the history.
+
+    :ivar row: its number, which rises
+    :ivar at: UNIX seconds
+    :ivar sha256: covers this line and the digest of the line before it
+    """
+
+    row: int
+    at: int
+    who: str
+    event: str
+    subject: str
+    detail: str
+    sha256: str
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Head:
+    """Where the chain ends: the digest to be noted elsewhere."""
+
+    sha256: str
+    length: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Misfit:
+    """A place where the history does not fit.
+
+    :ivar row: number of the line, or None where a line is missing
+    """
+
+    row: int | None
+    what: str
+    expected: str
+    found: str
+
+    def __str__(self) -> str:
+        place = 'history' if self.row is None else f'history row {self.row}'
+        return (
+            f'{place}: {self.what}: expected {self.expected}, found '
+            f'{self.found}'
+        )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Verified:
+    """What came of holding the history against its chain.
+
+    :ivar messages: signed messages that were read and have their SHA-256
+    :ivar not_kept: messages of which only the digest is kept
+    :ivar misfits: the first of them at most; empty when all is well
+    """
+
+    head: Head
+    messages: int
+    not_kept: int
+    misfits: tuple[Misfit, ...]
+
+
+def newest(
+    connection: sa.Connection,
+    subject: str | None = None,
+    event: str | None = None,
+    since: int | None = None,
+    until: int | None = None,
+    limit: int = 100,
+) -> list[Line]:
+    """The newest lines that fit, oldest of them first.
+
+    A look by subject, event or time goes by the time that lines carry; a
+    look at everything goes by their order. Each is one walk along an index.
+
+    :param since: UNIX seconds; lines of this time and later
+    :param until: UNIX seconds; lines of this time and earlier
+    """
+    table = schema.history
+    conditions = []
+    if subject is not None:
+        conditions.append(table.c.subject == subject)
+    if event is not None:
+        conditions.append(table.c.event == event)
+    if since is not None:
+        conditions.append(table.c.at >= since)
+    if until is not None:
+        conditions.append(table.c.at <= until)
+    order = [table.c.id.desc()]
+    if conditions:
+        order.insert(0, table.c.at.desc())
+    rows = connection.execute(
+        sa.select(table).where(*conditions).order_by(*order).limit(limit)
+    ).all()
+    return [_line(row) for row in reversed(rows)]
+
+
+def lines(connection: sa.Connection, after: int = 0) -> Iterator[Line]:
+    """All lines in their order, read a page at a time.
+
+    :param after: number of the line to begin behind
+    """
+    table = schema.history
+    while True:
+        rows = connection.execute(
+            sa.select(table)
+            .where(table.c.id > after)
+            .order_by(table.c.id)
+            .limit(_PAGE)
+        ).all()
+        if not rows:
+            return
+        for row in rows:
+            yield _line(row)
+        after = rows[-1].id
+
+
+def head(connection: sa.Connection) -> Head:
+    """What the catalogue says of the end of the chain."""
+    table = schema.catalogue
+    row = connection.execute(
+        sa.select(table.c.history_sha256, table.c.history_length).where(
+            table.c.id == 1
+        )
+    ).one()
+    return Head(row.history_sha256, int(row.history_length))
+
+
+def message(connection: sa.Connection, row: int) -> bytes:
+    """The signed message of a row of ``list_seen``; empty when not kept."""
+    table = schema.list_seen
+    return bytes(
+        connection.execute(
+            sa.select(table.c.message).where(table.c.id == row)
+        ).scalar()
+        or b''
+    )
+
+
+def _line(row: Any) -> Line:
+    return Line(
+        row=int(row.id),
+        at=int(row.at),
+        who=row.who,
+        event=row.event,
+        subject=row.subject,
+        detail=row.detail,
+        sha256=row.sha256,
+    )
+
+
+def verify(
+    connection: sa.Connection, noted: str | None = None, most: int = 20
+) -> Verified:
+    """Hold every line and every kept message against the chain.
+
+    Others may write meanwhile; what they add is verified, too.
+
+    :param noted: a head (SHA-256) that was noted earlier, elsewhere
+    :param most: misfits after which the look ends (count)
+    """
+    walk = _Walk(connection, noted)
+    misfits: list[Misfit] = []
+    for misfit in walk.misfits():
+        misfits.append(misfit)
+        if len(misfits) >= most:
+            break
+    return Verified(
+        Head(walk.last, walk.length),
+        walk.messages,
+        walk.not_kept,
+        tuple(misfits),
+    )
+
+
+class _Walk:
+    """One walk along the chain, beside the messages that it names."""
+
+    def __init__(self, connection: sa.Connection, noted: str | None) -> None:
+        self._connection = connection
+        self._noted = noted
+        self._met = noted is None or noted == chain.GENESIS
+        self._seen = _Seen(connection)
+        # Rows without the message that their line says was kept, until a
+        # later line says that it was let go: row -> that first line.
+        self._gone: dict[int, int] = {}
+        self.last = chain.GENESIS
+        self.length = 0
+        self.messages = 0
+        self.not_kept = 0
+
+    def misfits(self) -> Iterator[Misfit]:
+        """What does not fit, in the order of the lines."""
+        after = 0
+        while True:
+            for line in lines(self._connection, after):
+                after = line.row
+                yield from self._line(line)
+            # Unbound rows are looked for before the head: a line that binds
+            # one is counted in the head by the time the row is there.
+            unbound = self._seen.peek()
+            said = head(self._connection)
+            if said.length == self.length and said.sha256 == self.last:
+                break
+            if next(lines(self._connection, after), None) is None:
+                yield from self._end(said)
+                break
+        yield from self._rest(unbound)
+
+    def _line(self, line: Line) -> Iterator[Misfit]:
+        expected = chain.digest(
+            self.last,
+            line.at,
+            line.who,
+            line.event,
+            line.subject,
+            line.detail,
+        )
+        if line.sha256 != expected:
+            yield Misfit(
+                line.row,
+                'this row was changed, or one before it removed or inserted',
+                f'digest {expected}',
+                line.sha256,
+            )
+        self.last = line.sha256
+        self.length += 1
+        self._met = self._met or line.sha256 == self._noted
+        if line.event == kept.SEEN:
+            yield from self._message(line)
+        elif line.event == kept.PRUNED:
+            for row in kept.pruned(line.detail):
+                self._gone.pop(row, None)
+
+    def _message(self, line: Line) -> Iterator[Misfit]:
+        bound = kept.bound(line.detail)
+        if bound is None:
+            yield Misfit(
+                line.row,
+                'what it says of a message cannot be read',
+                'the number and digest of a message',
+                line.detail[:100],
+            )
+            return
+        for row in self._seen.up_to(bound.row):
+            if row['id'] < bound.row:
+                yield _unbound(row['id'])
+                continue
+            yield from self._row(line, bound, row)
+            return
+        yield Misfit(
+            line.row,
+            f'message {bound.row} is missing',
+            f'a message of SHA-256 {line.subject}',
+            'no such row',
+        )
+
+    def _row(
+        self, line: Line, bound: kept.Bound, row: dict[str, Any]
+    ) -> Iterator[Misfit]:
+        found = kept.row_digest(row)
+        if found != bound.row_sha256:
+            yield Misfit(
+                line.row,
+                f'what is stored about message {bound.row} was changed',
+                f'digest {bound.row_sha256}',
+                found,
+            )
+        content = message(self._connection, bound.row)
+        if content:
+            self.messages += 1
+            digest = hashlib.sha256(content).hexdigest()
+            if digest != line.subject:
+                yield Misfit(
+                    line.row,
+                    f'message {bound.row} was changed',
+                    f'SHA-256 {line.subject}',
+                    digest,
+                )
+            return
+        self.not_kept += bool(bound.size)
+        if not bound.kept or not bound.size:
+            return
+        if row['verdict'] == kept.REFUSED:
+            self._gone[bound.row] = line.row
+        else:
+            yield _gone(bound.row, line.row, 'the message of an accepted list')
+
+    def _end(self, said: Head) -> Iterator[Misfit]:
+        if said.length != self.length:
+            yield Misfit(
+                None,
+                'rows are missing or too many at the end',
+                f'{said.length} rows',
+                f'{self.length}',
+            )
+        if said.sha256 != self.last:
+            yield Misfit(
+                None,
+                'the last row is not the one that the catalogue names',
+                f'head {said.sha256}',
+                self.last,
+            )
+
+    def _rest(self, unbound: int | None) -> Iterator[Misfit]:
+        if unbound is not None:
+            yield _unbound(unbound)
+        for row, line in self._gone.items():
+            yield _gone(row, line, 'it, or a row that says it was let go')
+        if not self._met:
+            yield Misfit(
+                None,
+                'the noted head is not in the chain any more',
+                f'a row with digest {self._noted}',
+                'none',
+            )
+
+
+def _unbound(row: int) -> Misfit:
+    return Misfit(
+        None,
+        f'message {row} of list_seen was put there past the history',
+        'a row that names it',
+        'none',
+    )
+
+
+def _gone(row: int, line: int, expected: str) -> Misfit:
+    return Misfit(line, f'message {row} is gone', expected, 'nothing')
+
+
+class _Seen:
+    """The rows of ``list_seen`` without their messages, oldest first."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self._connection = connection
+        self._last = 0
+        self._page: list[dict[str, Any]] = []
+
+    def peek(self) -> int | None:
+        """Number of the next row; None when there is none now."""
+        if not self._page:
+            table = schema.list_seen
+            rows = self._connection.execute(
+                sa.select(*(c for c in table.c if c.name != 'message'))
+                .where(table.c.id > self._last)
+                .order_by(table.c.id)
+                .limit(_PAGE)
+            ).mappings()
+            self._page = [dict(row) for row in reversed(rows.all())]
+        return int(self._page[-1]['id']) if self._page else None
+
+    def up_to(self, number: int) -> Iterator[dict[str, Any]]:
+        """The next rows up to that number, itself included."""
+        while True:
+            found = self.peek()
+            if found is None or found > number:
+                return
+            row = self._page.pop()
+            self._last = found
+            yield row
