@@ -21,12 +21,24 @@ def _pin(text: str) -> str:
     return pin
 
 
-def options(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
+def options(
+    parser: argparse.ArgumentParser,
+    *,
+    required: bool = True,
+    instead: str | None = None,
+) -> None:
     """Add the options of a policy.
 
     :param required: whether trust anchors have to be given
+    :param instead: help of ``--subscription``, by which all of them can be
+        replaced; None if they cannot
     """
-    parser.add_argument(
+    holder: argparse._ActionsContainer = parser
+    if instead is not None:
+        holder = parser.add_mutually_exclusive_group(required=required)
+        holder.add_argument('--subscription', metavar='NAME', help=instead)
+        required = False
+    holder.add_argument(
         '--trust-anchors',
         metavar='DIR',
         type=Path,
@@ -39,13 +51,11 @@ def options(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
     parser.add_argument(
         '--crl',
         choices=MODES,
-        default='require',
         help='how revocation is checked; default: require',
     )
     parser.add_argument(
         '--signing-policy',
         choices=MODES,
-        default='if-present',
         help=(
             'how HASH.signing_policy files are used; default: if-present, '
             'required of an anchor that has one'
@@ -70,8 +80,8 @@ def policy(
     """The policy that the options describe."""
     pins = frozenset(parsed_args.pin)
     return trust.Policy(
-        crl=parsed_args.crl,
-        signing_policy=parsed_args.signing_policy,
+        crl=parsed_args.crl or 'require',
+        signing_policy=parsed_args.signing_policy or 'if-present',
         pins=pins,
         accept_self_signed_pinned=bool(pins),
         endorser=endorser,

@@ -25,9 +25,11 @@ def _name(text: str) -> trust.Name:
         raise argparse.ArgumentTypeError(str(exc)) from exc
 
 
-def _verify_options(parser: argparse.ArgumentParser) -> None:
+def _verify_options(
+    parser: argparse.ArgumentParser, instead: str | None = None
+) -> None:
     parser.add_argument('file', metavar='FILE', type=Path)
-    judging.options(parser)
+    judging.options(parser, instead=instead)
     parser.add_argument(
         '--at',
         metavar='TIME',
@@ -99,13 +101,20 @@ class MessageVerify(base.ShowOne):
 class ListVerify(base.ShowOne):
     """Verify a signed image list, as a subscriber would.
 
+    Either with trust anchors and the options here, or exactly as a
+    subscription of this site says, also a list that is not S/MIME.
+
     Exit status 0: accepted, 1: refused, 2: wrong use or unreadable files.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """Arguments of the command."""
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
-        _verify_options(parser)
+        _verify_options(
+            parser,
+            'judge as "hepix-vm sync" judges the lists of this subscription; '
+            'instead of all options but --at',
+        )
         parser.add_argument(
             '--endorser-subject',
             metavar='DN',
@@ -122,24 +131,54 @@ class ListVerify(base.ShowOne):
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         """Verify and show the verdict."""
-        subject = parsed_args.endorser_subject
-        issuer = parsed_args.endorser_issuer
-        if (subject is None) != (issuer is None):
-            raise errors.Misconfigured(
-                'an endorser is a subject and an issuer: give both '
-                '--endorser-subject and --endorser-issuer, or neither'
+        if parsed_args.subscription is not None:
+            verdict = self._as_subscribed(parsed_args)
+        else:
+            verdict = messages.verify_list(
+                messages.read_file(parsed_args.file),
+                trust.load(parsed_args.trust_anchors),
+                judging.policy(parsed_args, _endorser(parsed_args)),
+                _at(parsed_args),
             )
-        endorser = None
-        if subject is not None and issuer is not None:
-            endorser = trust.Endorser(subject=subject, issuer=issuer)
-        verdict = messages.verify_list(
-            messages.read_file(parsed_args.file),
-            trust.load(parsed_args.trust_anchors),
-            judging.policy(parsed_args, endorser),
-            _at(parsed_args),
-        )
         self.exit_status = base.WELL if verdict.accepted else base.FAILED
         return _shown(verdict)
+
+    def _as_subscribed(
+        self, parsed_args: argparse.Namespace
+    ) -> messages.Verdict:
+        from hepix_vm.operations import subscribed
+
+        for name in (
+            'crl',
+            'signing_policy',
+            'pin',
+            'endorser_subject',
+            'endorser_issuer',
+        ):
+            if getattr(parsed_args, name):
+                raise errors.Misconfigured(
+                    f'the subscription says how its lists are judged: leave '
+                    f'out --{name.replace("_", "-")}'
+                )
+        return subscribed.verify(
+            self.site(),
+            parsed_args.subscription,
+            messages.read_file(parsed_args.file),
+            _at(parsed_args),
+        )
+
+
+def _endorser(parsed_args: argparse.Namespace) -> trust.Endorser | None:
+    subject = parsed_args.endorser_subject
+    issuer = parsed_args.endorser_issuer
+    if (subject is None) != (issuer is None):
+        raise errors.Misconfigured(
+            'an endorser is a subject and an issuer: give both '
+            '--endorser-subject and --endorser-issuer, or neither'
+        )
+    if subject is None or issuer is None:
+        return None
+    return trust.Endorser(subject=subject, issuer=issuer)
 
 
 def _write(target: Path, payload: bytes) -> None:

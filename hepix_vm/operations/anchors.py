@@ -159,5 +159,5 @@ def _authority(
         crl_number=newest.number if newest else None,
         this_update=newest.this_update if newest else None,
         next_update=newest.next_update if newest else None,
-        flaw=str(newest.flaw) if newest and newest.flaw else '',
+        flaw=newest.flaw.text if newest and newest.flaw else '',
     )

@@ -43,8 +43,8 @@ def verify_message(
     try:
         verified = trust.verify_message(message, anchors, policy, now)
     except errors.Refused as exc:
-        return _refused(exc)
-    return _accepted(verified.payload, verified.signers)
+        return refused(exc)
+    return accepted(verified.payload, verified.signers)
 
 
 def verify_list(
@@ -57,11 +57,12 @@ def verify_list(
     try:
         endorsed = trust.verify(message, anchors, policy, now)
     except errors.Refused as exc:
-        return _refused(exc)
-    return _accepted(endorsed.payload, endorsed.signers)
+        return refused(exc)
+    return accepted(endorsed.payload, endorsed.signers)
 
 
-def _accepted(payload: bytes, signers: tuple[trust.Signer, ...]) -> Verdict:
+def accepted(payload: bytes, signers: tuple[trust.Signer, ...]) -> Verdict:
+    """The verdict over bytes that somebody signed."""
     return Verdict(
         accepted=True,
         code=str(trust.Code.OK),
@@ -72,7 +73,8 @@ def _accepted(payload: bytes, signers: tuple[trust.Signer, ...]) -> Verdict:
     )
 
 
-def _refused(exc: errors.Refused) -> Verdict:
+def refused(exc: errors.Refused) -> Verdict:
+    """The verdict over a message that is not believed."""
     signer = exc.values.get('signer')
     return Verdict(
         accepted=False,

@@ -356,3 +356,78 @@ def test_list_show_needs_one_of_file_and_subscription(hepix_vm, file):
     assert hepix_vm.bare('list', 'show').status == 2
     ran = hepix_vm.bare('list', 'show', file, '--subscription', 'main')
     assert ran.status == 2
+
+
+# As a subscription judges
+
+
+@pytest.fixture
+def as_subscribed(hepix_vm):
+    """Verify a file as the subscription ``main`` does."""
+
+    def run(path, *options, status, name='main'):
+        ran = hepix_vm(
+            'list',
+            'verify',
+            path,
+            '--subscription',
+            name,
+            *options,
+            '-f',
+            'json',
+        )
+        assert ran.status == status, ran.err
+        return ran.json if status < 2 else ran.err
+
+    return run
+
+
+def test_subscription_says_whose_list_is_accepted(
+    as_subscribed, site, file, tmp_path
+):
+    path = tmp_path / 'own'
+    path.write_bytes(site.publish('main', '1'))
+    assert as_subscribed(path, status=0)['code'] == 'ok'
+    site.change('main', endorser_subject='CN=Somebody Else')
+    assert as_subscribed(path, status=1)['code'] == 'endorser-mismatch'
+    site.follow('main', list_identifier=following.identifier_of('other'))
+    assert as_subscribed(path, status=1)['code'] == 'wrong-identifier'
+    assert as_subscribed(file, status=1)['code'] == 'no-anchor'
+    found = as_subscribed(path, '--at', '0', status=1)
+    assert found['code'] == 'signed-in-future'
+
+
+def test_subscription_says_in_which_form_lists_are_signed(
+    as_subscribed, site, tmp_path
+):
+    path = tmp_path / 'entry'
+    path.write_bytes(b'<html/>')
+    assert as_subscribed(path, status=1)['detail'].startswith('the file does')
+    site.change('main', url='stratuslab+https://mp.example.org/metadata/x')
+    found = as_subscribed(path, status=1)
+    assert found['code'] == 'not-signed'
+    assert found['detail'] == 'the entry has no XML signature'
+
+
+def test_subscription_that_is_not_there_or_broken_is_wrong_use(
+    as_subscribed, site, file
+):
+    assert 'expected one of main' in as_subscribed(file, status=2, name='x')
+    site.change('main', url='')
+    assert 'url' in as_subscribed(file, status=2)
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        ('--pin', 'ab' * 32),
+        ('--crl', 'off'),
+        ('--signing-policy', 'off'),
+        ('--endorser-subject', 'CN=x', '--endorser-issuer', 'CN=x'),
+    ],
+)
+def test_subscription_and_other_options_are_wrong_use(
+    as_subscribed, file, options
+):
+    said = as_subscribed(file, *options, status=2)
+    assert f'leave out {options[0]}' in said

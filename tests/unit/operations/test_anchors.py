@@ -6,6 +6,8 @@ from __future__ import annotations
 import datetime
 from pathlib import Path
 
+from cryptography.hazmat.primitives import serialization
+from cryptography import x509
 import pytest
 
 from hepix_vm.catalogue import database
@@ -14,6 +16,7 @@ from hepix_vm.catalogue import subscription
 from hepix_vm import errors
 from hepix_vm.operations import anchors
 from hepix_vm.operations import site as site_
+from tests.assets import pki
 from tests import endorser
 
 DAY = datetime.timedelta(days=1)
@@ -59,8 +62,31 @@ def test_a_broken_file_is_named(directory: Path, tmp_path: Path) -> None:
     assert 'broken.pem' in shown.problems[0]
 
 
-def test_a_crl_that_is_no_crl_is_unusable(
-    directory: Path, tmp_path: Path
+def test_a_crl_that_does_not_count_says_why(tmp_path: Path) -> None:
+    site = pki.site()
+    point = x509.IssuingDistributionPoint(
+        full_name=None,
+        relative_name=None,
+        only_contains_user_certs=False,
+        only_contains_ca_certs=False,
+        only_some_reasons=None,
+        indirect_crl=True,
+        only_contains_attribute_certs=False,
+    )
+    for name, text in (
+        ('root.pem', site.root.pem),
+        ('root-crl.pem', site.root.crl(extensions=[(point, True)])),
+    ):
+        if not isinstance(text, bytes):
+            text = text.public_bytes(serialization.Encoding.PEM)
+        (tmp_path / name).write_bytes(text)
+    (authority,) = anchors.show(tmp_path, pki.NOW, DAY).authorities
+    assert authority.crl is anchors.CrlState.UNUSABLE
+    assert authority.flaw == 'it is an indirect CRL'
+
+
+def test_a_directory_without_a_certificate_cannot_be_used(
+    tmp_path: Path,
 ) -> None:
     with pytest.raises(errors.Misconfigured, match='certificate'):
         anchors.show(tmp_path, endorser.now_utc(), DAY)
