@@ -115,7 +115,7 @@ def version(value: object, place: str) -> str:
     """Return a version; see ``hepix_vm.imagelist.version_key``."""
     checked = text(value, place, versions.LENGTH)
     try:
-        versions.version_key(checked)
+        versions.require(checked)
     except ValueError:
         refuse(place, 'a version that contains a digit', value)
     return checked

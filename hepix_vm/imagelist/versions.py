@@ -17,6 +17,17 @@ _Part: TypeAlias = tuple[bool, int, tuple[_Run, ...], str]
 VersionKey: TypeAlias = tuple[_Part, ...]
 
 
+def require(version: str) -> None:
+    """Refuse what has no place in the order of versions.
+
+    :raises ValueError: no ASCII digit, or longer than 255 characters
+    """
+    if len(version) > LENGTH:
+        raise ValueError(f'a version has at most {LENGTH} characters')
+    if not _DIGIT.search(version):
+        raise ValueError('a version contains a digit')
+
+
 def version_key(version: str) -> VersionKey:
     """Return what orders versions: by their parts, numbers as numbers.
 
@@ -32,12 +43,9 @@ def version_key(version: str) -> VersionKey:
     This is the order that vmcatcher implements, made total: there ``01``
     equals names that differ among themselves.
 
-    :raises ValueError: no ASCII digit, or longer than 255 characters
+    :raises ValueError: as :func:`require`
     """
-    if len(version) > LENGTH:
-        raise ValueError(f'a version has at most {LENGTH} characters')
-    if not _DIGIT.search(version):
-        raise ValueError('a version contains a digit')
+    require(version)
     return tuple(
         _separator(part) if index % 2 else _word(part)
         for index, part in enumerate(_SEPARATOR.split(version))
