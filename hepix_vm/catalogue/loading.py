@@ -15,6 +15,24 @@ from hepix_vm.catalogue import model
 from hepix_vm.catalogue import schema
 
 
+#: What decisions need of an endorsement.
+_ENDORSEMENT = tuple(
+    schema.endorsement.c[name]
+    for name in (
+        'id',
+        'subscription',
+        'identifier',
+        'version',
+        'sha512',
+        'size',
+        'expires',
+        'approved',
+        'withdrawn',
+        'held_at',
+    )
+)
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Loaded:
     """A snapshot and the identity of the store that it came from."""
@@ -49,6 +67,57 @@ def load(
                 row.store, dataclasses.replace(base, answered_at=now)
             )
     return Loaded(row.store, _advanced(connection, base, number, now))
+
+
+def of_records(
+    connection: sa.Connection,
+    now: int,
+    which: sa.ColumnElement[bool],
+) -> model.Snapshot:
+    """All that decides of some Glance records, and no more.
+
+    :param which: condition on ``schema.glance_record``
+    """
+    kept, endorsed = schema.glance_record, schema.endorsement
+    records = {
+        row.image_id: record(row)
+        for row in connection.execute(sa.select(kept).where(which))
+    }
+    index = _endorsements(
+        model.EMPTY,
+        connection.execute(
+            sa.select(*_ENDORSEMENT).where(
+                endorsed.c.sha512.in_(sa.select(kept.c.sha512).where(which))
+            )
+        ),
+    )
+    names = sorted({e.subscription for es in index.values() for e in es})
+    table = schema.subscription
+    found = [
+        subscribed(row)
+        for start in range(0, len(names), 500)
+        for row in connection.execute(
+            sa.select(table).where(
+                table.c.name.in_(names[start : start + 500])
+            )
+        )
+    ]
+    block, anyway = schema.block, schema.run_anyway
+    return model.Snapshot(
+        subscriptions={s.name: s for s in found if s is not None},
+        endorsements=index,
+        records=records,
+        blocked=frozenset(
+            connection.execute(
+                sa.select(block.c.target).where(block.c.active == sa.true())
+            ).scalars()
+        ),
+        answered_at=now,
+        run_anyway={
+            row.sha512: int(row.until)
+            for row in connection.execute(sa.select(anyway))
+        },
+    )
 
 
 def _advanced(
@@ -87,26 +156,10 @@ def _advanced(
 def _changed(
     connection: sa.Connection, table: sa.Table, since: int
 ) -> Iterable[Any]:
-    if table is schema.endorsement:
-        columns = [
-            table.c[name]
-            for name in (
-                'id',
-                'subscription',
-                'identifier',
-                'version',
-                'sha512',
-                'size',
-                'expires',
-                'approved',
-                'withdrawn',
-                'held_at',
-            )
-        ]
-        statement = sa.select(*columns)
-    else:
-        statement = sa.select(table)
-    return connection.execute(statement.where(table.c.revision > since))
+    columns = _ENDORSEMENT if table is schema.endorsement else (table,)
+    return connection.execute(
+        sa.select(*columns).where(table.c.revision > since)
+    )
 
 
 def _endorsements(

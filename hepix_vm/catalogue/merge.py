@@ -11,6 +11,8 @@ import datetime
 import json
 from typing import Any
 
+import sqlalchemy as sa
+
 from hepix_vm.catalogue import database
 from hepix_vm.catalogue import schema
 from hepix_vm.catalogue import settle
@@ -24,12 +26,16 @@ class Stored:
     """What storing a list changed.
 
     :ivar problems: entries that were left out, with the reason
+    :ivar held: images whose withdrawal waits for the operator
+    :ivar waiting: what to do about that; '' when none waits
     """
 
     new_list: bool
     added: int = 0
     withdrawn: int = 0
     problems: tuple[str, ...] = ()
+    held: int = 0
+    waiting: str = ''
 
 
 def merge(
@@ -39,17 +45,18 @@ def merge(
     new_list: bool,
     start_afresh: bool,
     now: int,
+    another_list: bool = False,
 ) -> Stored:
     """Bring the subscription's endorsements to what the list says.
 
     :param start_afresh: whether versions may be lower than those before
+    :param another_list: whether the operator follows another list than
+        before under this name, so that its images all go
     """
     connection = transaction.connection
     known = {
         (image.identifier, image.version, image.sha512): image
-        for image in store.images(
-            connection, subscription.name, with_withdrawn=True
-        )
+        for image in _rows(connection, subscription.name)
     }
     entries, problems = _good_entries(
         image_list,
@@ -60,6 +67,11 @@ def merge(
             subscription.name,
         ),
     )
+    before = {i.identifier for i in known.values() if not i.withdrawn}
+    lost = before - {entry.identifier for entry in entries}
+    brake = None if another_list else subscription.brake
+    if brake is None or not brake.holds(len(lost), len(before)):
+        lost = set()
     added: list[dict[str, Any]] = []
     for entry in entries:
         values = _row(entry, image_list.vo)
@@ -79,22 +91,68 @@ def merge(
                 }
             )
         elif _differs(image, values):
-            _update(transaction, [image.row], values | {'withdrawn': False})
+            _update(
+                transaction,
+                [image.row],
+                values | {'withdrawn': False, 'held_at': None},
+            )
     if added:
         connection.execute(schema.endorsement.insert(), added)
-    gone = [image.row for image in known.values() if not image.withdrawn]
-    _update(transaction, gone, {'withdrawn': True})
+    gone = [image for image in known.values() if not image.withdrawn]
+    held = [image for image in gone if image.identifier in lost]
+    withdrawn = [image.row for image in gone if image.identifier not in lost]
+    _update(transaction, withdrawn, {'withdrawn': True, 'held_at': None})
+    _update(
+        transaction,
+        [image.row for image in held if image.held_at is None],
+        {'held_at': now},
+    )
     settle.approvals(transaction, subscription)
-    return Stored(new_list, len(added), len(gone), tuple(problems))
+    transaction.put(
+        schema.subscription,
+        {'name': subscription.name},
+        settle.settled_by(subscription),
+    )
+    return Stored(
+        new_list,
+        len(added),
+        len(withdrawn),
+        tuple(problems),
+        len(lost),
+        _waiting(subscription.name, len(lost), len(before)),
+    )
+
+
+def _waiting(name: str, held: int, images: int) -> str:
+    if not held:
+        return ''
+    return (
+        f'{held} of {images} images are no longer listed, more than options '
+        'brake_images and brake_percent let go at once; their withdrawal '
+        'waits: ask the endorser, then run "hepix-vm subscription confirm '
+        f'{name} --reason ...", or wait for a list that names them again'
+    )
+
+
+def _rows(connection: sa.Connection, name: str) -> list[Any]:
+    """The endorsements of a subscription; ``entry`` stays text."""
+    table = schema.endorsement
+    return list(
+        connection.execute(
+            sa.select(table.c.id.label('row'), table).where(
+                table.c.subscription == name
+            )
+        )
+    )
 
 
 def _good_entries(
     image_list: imagelist.ImageList,
-    known: Iterable[store.Image],
+    known: Iterable[Any],
     held: dict[str, str],
 ) -> tuple[list[imagelist.ImageEntry], list[str]]:
     """The entries that count, and what speaks against the others."""
-    by_identifier: dict[str, list[store.Image]] = {}
+    by_identifier: dict[str, list[Any]] = {}
     for image in known:
         by_identifier.setdefault(image.identifier, []).append(image)
     problems = [str(p) for p in image_list.problems]
@@ -112,7 +170,7 @@ def _good_entries(
 def _problem(
     entry: imagelist.ImageEntry,
     held: dict[str, str],
-    known: list[store.Image],
+    known: list[Any],
 ) -> str:
     """Why an entry does not count; '' when it does.
 
@@ -172,14 +230,10 @@ def _row(entry: imagelist.ImageEntry, vo: str | None) -> dict[str, Any]:
     }
 
 
-def _differs(image: store.Image, values: dict[str, Any]) -> bool:
-    if image.withdrawn:
+def _differs(image: Any, values: dict[str, Any]) -> bool:
+    if image.withdrawn or image.held_at is not None:
         return True
-    return any(
-        getattr(image, name) != value
-        for name, value in values.items()
-        if name != 'entry'
-    ) or image.entry != json.loads(values['entry'])
+    return any(getattr(image, name) != value for name, value in values.items())
 
 
 def _update(

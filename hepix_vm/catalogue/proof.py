@@ -14,7 +14,7 @@ from pathlib import Path
 from cryptography import x509
 import sqlalchemy as sa
 
-from hepix_vm.catalogue import accept
+from hepix_vm.catalogue import demands
 from hepix_vm.catalogue import database
 from hepix_vm.catalogue import schema
 from hepix_vm.catalogue import settle
@@ -40,7 +40,11 @@ def wanting(
         for image in store.images(connection, subscription.name)
         if not image.proven
         and settle.approves(
-            subscription, chosen, image.identifier, image.sha512
+            subscription,
+            chosen,
+            image.identifier,
+            image.sha512,
+            lambda image=image: settle.facts(image, image.entry),  # type: ignore[misc]
         )
     )
 
@@ -64,7 +68,7 @@ def verify(
             f'group [subscription:{subscription.name}] demands no signature'
         )
     policy = dataclasses.replace(
-        accept.policy(subscription),
+        demands.policy(subscription),
         # The certificate is named by configuration, not by the list.
         endorser=None,
         co_endorsers=(),

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import dataclasses
 import enum
 
+from hepix_vm.catalogue import expression
 from hepix_vm.catalogue.sources import values
 
 
@@ -14,12 +15,32 @@ class Approval(enum.StrEnum):
     """Which images of a subscription the site approves.
 
     ``all``: each that the endorser lists. ``listed``: those that the
-    operator approved by name. ``none``: none; the list is watched only.
+    operator approved by name. ``matching``: those of which one of the
+    site's expressions holds. ``none``: none; the list is watched only.
     """
 
     ALL = 'all'
     LISTED = 'listed'
+    MATCHING = 'matching'
     NONE = 'none'
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Brake:
+    """How much one list may withdraw before somebody has to confirm it.
+
+    :ivar images: images that may be gone at once
+    :ivar percent: of the subscription's images, likewise
+    :ivar keep: whether the images go on running while they wait
+    """
+
+    images: int = 20
+    percent: int = 50
+    keep: bool = False
+
+    def holds(self, gone: int, images: int) -> bool:
+        """Whether a list that lacks ``gone`` of these images has to wait."""
+        return gone > self.images or gone * 100 > self.percent * images
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -48,6 +69,8 @@ class Subscription:
     :ivar trust_anchors: directory of CA certificates and CRLs
     :ivar approve_new_versions: whether an approval by name covers later
         versions of the image
+    :ivar approve_if: with ``matching``: one of these has to hold
+    :ivar brake: None: every withdrawal acts at once
     :ivar projects: project ids that may use the images; None means all
     :ivar vo_projects: project ids by VO; when given, only lists (``ad:vo``)
         of these VOs are approved, each for its projects
@@ -70,6 +93,8 @@ class Subscription:
     trust_anchors: str
     approval: Approval = Approval.LISTED
     approve_new_versions: bool = True
+    approve_if: tuple[expression.Conjunction, ...] = ()
+    brake: Brake | None = None
     projects: frozenset[str] | None = None
     vo_projects: Mapping[str, frozenset[str]] = dataclasses.field(
         default_factory=dict
