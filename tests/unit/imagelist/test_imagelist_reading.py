@@ -261,6 +261,64 @@ def test_memory_at_its_bounds_is_believed(ram: int) -> None:
     assert only(hepix_with(**{'hv:ram_minimum': ram})).ram_minimum == ram
 
 
+def test_largest_number_of_cores_is_believed() -> None:
+    assert only(hepix_with(**{'hv:core_minimum': 65_536})).core_minimum == (
+        65_536
+    )
+
+
+def test_only_comments_and_descriptions_have_several_lines() -> None:
+    text = 'one\ntwo'
+    assert only(hepix_with(**{'sl:comments': text})).comments == text
+    for key in ('sl:osname', 'hv:format'):
+        problem = dropped(**{key: text})
+        assert problem.place == f'{ENTRY}.{key}'
+        assert problem.expected == 'a string without control characters'
+
+
+DIGEST = '@sha256:' + '0' * 64
+SAFE = 'an http, https or oci URI with a host and no credentials'
+
+
+@pytest.mark.parametrize(
+    ('key', 'value', 'expected'),
+    [
+        ('hv:uri', 'http://h/ x', SAFE),
+        ('hv:uri', 'http://[x/', SAFE),
+        ('hv:uri', 'http://u@h/', SAFE),
+        ('hv:uri', 'http:///x', SAFE),
+        (
+            'hv:uri',
+            'oci://h/n:1',
+            'an oci URI that ends in NAME@sha256:DIGEST',
+        ),
+        (
+            'hv:uri',
+            f'oci://h/x://h/n{DIGEST}',
+            'an oci URI that ends in NAME@sha256:DIGEST',
+        ),
+        ('sl:checksum:sha512', 'abc', '128 hexadecimal digits'),
+        ('hv:version', 'none', 'a version that contains a digit'),
+        ('hv:hypervisor', ', ,', 'names of hypervisors with commas between'),
+        ('hv:hypervisor', '', 'a string that is not empty'),
+    ],
+)
+def test_broken_value_is_told_with_what_was_expected(
+    key: str, value: str, expected: str
+) -> None:
+    problem = dropped(**{key: value})
+    assert (problem.expected, problem.place) == (expected, f'{ENTRY}.{key}')
+    assert problem.found.startswith(f'"{value}'[:50])
+
+
+def test_broken_address_of_a_list_is_told() -> None:
+    error = refusal(lists.hepix(**{'hv:uri': 'oci://h/n'}))
+    assert error.expected == (
+        'an oci URI that ends in NAME@sha256:DIGEST or NAME:TAG'
+    )
+    assert error.found == '"oci://h/n"'
+
+
 def test_absurd_number_of_cores_is_told_and_ignored() -> None:
     parsed = parse(hepix_with(**{'hv:core_minimum': 65_537}))
     assert parsed.images[0].core_minimum is None
