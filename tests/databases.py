@@ -207,7 +207,8 @@ class MariaDb(Server):
             f'--pid-file={self.folder / "pid"}',
             '--skip-name-resolve',
             '--innodb-flush-method=nosync',
-            '--innodb-flush-log-at-trx-commit=0',
+            # What was committed is with the kernel, and survives a kill.
+            '--innodb-flush-log-at-trx-commit=2',
             '--innodb-buffer-pool-size=32M',
             '--innodb-log-file-size=8M',
             *self._listening(),
@@ -358,6 +359,8 @@ class GaleraNode(MariaDb):
             '--wsrep-provider-options='
             f'gmcast.listen_addr=tcp://{local}:{self._port("group")};'
             f'ist.recv_addr={local}:{self._port("ist")};'
+            # What is left without the second node is a majority.
+            f'pc.weight={1 if self._number else 2};'
             'gcache.size=8M',
         ]
         if self.founds:
@@ -474,8 +477,7 @@ def postgresql(*options: str) -> Iterator[PostgreSql]:
 def galera(nodes: int = 2) -> Iterator[Galera]:
     """A running cluster; the first node has the casting vote.
 
-    A cluster of two nodes survives the loss of the second: an odd number of
-    votes is left.
+    So a cluster of two survives the loss of the second.
     """
     names = [
         f'{use}{number}'

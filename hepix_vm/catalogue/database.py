@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import contextlib
 import copy
 import re
+import time
 from typing import Any
 from typing import TypeVar
 
@@ -23,6 +24,7 @@ from sqlalchemy import exc as sa_exc
 
 from hepix_vm.catalogue import chain
 from hepix_vm.catalogue import schema
+from hepix_vm.catalogue import silence
 from hepix_vm import errors
 
 #: What a database that is away, locked or without tables raises.
@@ -65,6 +67,9 @@ def bounded_url(connection: str, timeout: float) -> str:
     if url.get_backend_name() == 'mariadb':
         # One dialect for both: column types and events are bound to it.
         url = url.set(drivername=url.drivername.replace('mariadb', 'mysql'))
+    if url.drivername == 'postgresql':
+        # What this stood for before SQLAlchemy 2.1, and what we install.
+        url = url.set(drivername='postgresql+psycopg2')
     whole = str(max(1, round(timeout)))
     wanted: dict[str, str] = {}
     if url.get_backend_name() == 'mysql':
@@ -127,13 +132,22 @@ class Database:
                 mysql_sql_mode='TRADITIONAL',
             )
             try:
-                self._engine = facade.writer.get_engine()
+                engine = facade.writer.get_engine()
+                _listen(engine, self._timeout)
             except (ImportError, sa_exc.ArgumentError) as exc:
                 raise errors.Misconfigured(
                     'option [catalogue] connection: the database driver '
                     f'cannot be used ({exc}); install it or edit the option'
                 ) from exc
+            self._engine = engine
         return self._engine
+
+    def patient(self, timeout: float) -> Database:
+        """The same database, with more time for each answer.
+
+        To be closed by itself.
+        """
+        return Database(self._connection, timeout)
 
     def close(self) -> None:
         """Give the connections back."""
@@ -165,7 +179,11 @@ class Database:
 
         :raises errors.LeaseLost: see :meth:`fenced`
         """
-        with self.engine().begin() as connection:
+        engine = self.engine()
+        if engine.dialect.name == 'postgresql':
+            # A stricter default would refuse whoever had to wait in line.
+            engine = engine.execution_options(isolation_level='READ COMMITTED')
+        with engine.begin() as connection:
             table = schema.catalogue
             connection.execute(
                 table.update()
@@ -186,12 +204,19 @@ class Database:
 
         A server that runs several writers at once (Galera) may refuse a
         transaction as late as at its end. The work is done again then, so it
-        must have no other effect than on the transaction.
+        must have no other effect than on the transaction. No attempt begins
+        later than the time-out after the first.
         """
+        end = time.monotonic() + self._timeout
 
         def attempt() -> _Result:
-            with self.writing() as transaction:
-                return work(transaction)
+            try:
+                with self.writing() as transaction:
+                    return work(transaction)
+            except db_exc.DBDeadlock as exc:
+                if time.monotonic() >= end:
+                    raise db_exc.DBError(exc) from exc
+                raise
 
         again = db_api.wrap_db_retry(
             max_retries=RETRIES,
@@ -203,6 +228,34 @@ class Database:
         )
         result: _Result = again(attempt)()
         return result
+
+
+def _listen(engine: sa.Engine, timeout: float) -> None:
+    """Prepare each connection as it is made."""
+    if engine.dialect.name == 'mysql':
+        sa.event.listen(engine, 'connect', _see_all_nodes)
+    elif engine.dialect.driver == 'psycopg2':
+        factory = silence.connections(max(1.0, timeout))
+
+        def bound(dialect: Any, record: Any, args: Any, kwargs: Any) -> None:
+            kwargs['connection_factory'] = factory
+
+        sa.event.listen(engine, 'do_connect', bound)
+
+
+def _see_all_nodes(connection: Any, record: Any) -> None:
+    """On Galera, see what any node has committed before one asks.
+
+    Else a reader whose next connection leads to another node may go back
+    in time, and a writer is refused at its end for what it could have seen
+    at its beginning.
+    """
+    with contextlib.closing(connection.cursor()) as cursor:
+        cursor.execute("SHOW SESSION VARIABLES LIKE 'wsrep_on'")
+        row = cursor.fetchone()
+        if row is not None and str(row[1]).upper() == 'ON':
+            # Before reading (1), UPDATE and DELETE (2), INSERT (4).
+            cursor.execute('SET SESSION wsrep_sync_wait = 7')
 
 
 def _require_lease(connection: sa.Connection, name: str, fence: int) -> None:
