@@ -68,7 +68,7 @@ again. To be longer than [fetch] list_deadline.
     ),
     cfg.FloatOpt(
         'stop_timeout',
-        default=30,
+        default=10,
         min=1,
         help="""
 Seconds that a sync may go on after the daemon was told to stop. What it has

@@ -20,7 +20,7 @@ class Settings:
     check_interval: float = 60
     lease_time: float = 30
     stall_time: float = 1800
-    stop_time: float = 30
+    stop_time: float = 10
     coordination_url: str | None = None
 
     @property

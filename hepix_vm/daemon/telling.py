@@ -12,6 +12,9 @@ from hepix_vm.operations import catalogue
 
 LOG = log.getLogger(__name__)
 
+# What each run finds again until somebody does something about it.
+_AS_IT_WAS = (sync.Outcome.UNCHANGED, sync.Outcome.MISCONFIGURED)
+
 
 class Telling:
     """Logs what syncs did; what goes on as it was is not said again."""
@@ -62,10 +65,7 @@ def _did_something(synced: catalogue.Synced) -> bool:
     return bool(
         synced.withdrawals
         or synced.deactivated
-        or any(
-            report.outcome is not sync.Outcome.UNCHANGED
-            for report in synced.reports
-        )
+        or any(report.outcome not in _AS_IT_WAS for report in synced.reports)
     )
 
 
