@@ -141,9 +141,9 @@ def _columns(
     }
     found = {}
     for table, needed in tables.items():
-        sql = there.get(table, '')
+        sql = there.get(table)
         has: frozenset[str] = frozenset()
-        if not sql.upper().startswith('CREATE VIRTUAL'):
+        if sql is not None and not sql.upper().startswith('CREATE VIRTUAL'):
             # Hidden and generated columns have a number here.
             has = frozenset(
                 row['name']
