@@ -107,7 +107,9 @@ def facts(image: Any, entry: Mapping[str, Any]) -> expression.Facts:
         key: entry.get(key)
         for key in ('os', 'os_name', 'os_version', 'arch', 'format')
     }
-    values = {key: (str(value),) for key, value in said.items() if value}
+    values: dict[str, tuple[str, ...]] = {
+        key: (str(value),) for key, value in said.items() if value
+    }
     values['hypervisor'] = tuple(map(str, entry.get('hypervisors') or ()))
     return values
 

@@ -52,6 +52,51 @@ answers; nothing is deleted. The default is 7 days. A subscription may set its
 own value.
 """,
     ),
+    cfg.IntOpt(
+        'brake_images',
+        default=20,
+        min=0,
+        help="""
+Images that a newer list may lack at once, compared with the list before it. If
+more are gone, or more than brake_percent, the list counts but their withdrawal
+waits for "hepix-vm subscription confirm": a broken or stolen endorser's tool
+must not empty a site. An image whose newer version is listed is not gone. A
+revoked endorser's images are withdrawn at once in any case. 0 makes every
+withdrawal wait; a very large number together with brake_percent = 100 makes
+none wait. A subscription may set its own values.
+""",
+    ),
+    cfg.IntOpt(
+        'brake_percent',
+        default=50,
+        min=0,
+        max=100,
+        help="""
+Percent of a subscription's images that a newer list may lack at once; see
+brake_images. Images that already wait for a confirmation count too.
+""",
+    ),
+    cfg.StrOpt(
+        'brake_action',
+        default='suspend',
+        choices=[
+            ('suspend', 'they are not placed while they wait'),
+            ('keep', 'they are placed as before while they wait'),
+        ],
+        help="""
+What becomes of images whose withdrawal waits. With "keep" an endorser who
+retires many images at once has them running until somebody confirms it.
+""",
+    ),
+    cfg.IntOpt(
+        'run_anyway_longest',
+        default=2592000,
+        min=60,
+        help="""
+Seconds for which "hepix-vm image run-anyway" may let an image run whose
+endorsement has ended. The default is 30 days.
+""",
+    ),
     cfg.FloatOpt(
         'refresh_interval',
         default=1.0,

@@ -12,6 +12,7 @@ from oslo_config import cfg
 
 from hepix_vm.catalogue import subscription
 from hepix_vm.conf import access
+from hepix_vm.conf import approval
 from hepix_vm.conf import trust
 from hepix_vm import errors
 
@@ -71,24 +72,7 @@ them, or plain *.pem files. Keep the revocation lists fresh (fetch-crl): a
 list whose signer cannot be checked for revocation is not believed.
 """,
     ),
-    cfg.StrOpt(
-        'approval',
-        default='listed',
-        choices=[
-            ('all', 'every image of the list is approved'),
-            ('listed', 'an image is approved by "hepix-vm image approve"'),
-            ('none', 'nothing is approved; the list is only watched'),
-        ],
-        help='Which images of the list this site approves.',
-    ),
-    cfg.BoolOpt(
-        'approve_new_versions',
-        default=True,
-        help="""
-With approval "listed": whether the approval of an image covers its later
-versions. If not, each new version waits for an approval of its own.
-""",
-    ),
+    *approval.OPTS,
     cfg.ListOpt(
         'projects',
         default=['*'],
@@ -307,6 +291,8 @@ def _subscription(
         trust_anchors=values['trust_anchors'],
         approval=subscription.Approval(values['approval']),
         approve_new_versions=values['approve_new_versions'],
+        approve_if=approval.approve_if(section, values),
+        brake=approval.brake(conf, values),
         projects=None if '*' in projects else projects,
         vo_projects=_vo_projects(section, values['vo_projects']),
         list_max_age=values['list_max_age'] or conf.catalogue.list_max_age,

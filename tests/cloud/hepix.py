@@ -59,6 +59,9 @@ def sections(
             'connection': connection,
             'refresh_interval': '0.2',
             'negative_ttl': '0',
+            # Small lists lose most of their images at once.
+            'brake_images': '1000000',
+            'brake_percent': '100',
         },
         'context': {
             'directory': str(context_directory(work)),

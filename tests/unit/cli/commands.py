@@ -70,7 +70,13 @@ class Commands:
 
 def write_configuration(site: following.Site, path: Path) -> None:
     """Write the groups of a site, as an operator would."""
-    lines = ['[catalogue]', f'connection = {site.url}']
+    # Small lists lose most of their images at once.
+    lines = [
+        '[catalogue]',
+        f'connection = {site.url}',
+        'brake_images = 1000000',
+        'brake_percent = 100',
+    ]
     for name, item in site.configured.items():
         assert isinstance(item, subscription.Subscription)
         lines += [
@@ -82,6 +88,13 @@ def write_configuration(site: following.Site, path: Path) -> None:
             f'trust_anchors = {item.trust_anchors}',
             f'approval = {item.approval}',
         ]
+        lines += [f'approve_if = {line.text}' for line in item.approve_if]
+        if item.brake is not None:
+            lines += [
+                f'brake_images = {item.brake.images}',
+                f'brake_percent = {item.brake.percent}',
+                f'brake_action = {"keep" if item.brake.keep else "suspend"}',
+            ]
         if item.projects is not None:
             lines.append(f'projects = {",".join(sorted(item.projects))}')
     path.write_text('\n'.join(lines) + '\n')

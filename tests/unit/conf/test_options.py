@@ -64,7 +64,13 @@ def test_every_module_of_options_is_listed():
         if 'OPTS = [' in path.read_text()
     }
     # What stands in the files of Glance and Nova is listed apart.
-    assert modules == {*conf.MODULES, 'subscription', 'access', 'inside'}
+    assert modules == {
+        *conf.MODULES,
+        'subscription',
+        'access',
+        'approval',
+        'inside',
+    }
 
 
 def test_passwords_are_not_shown():

@@ -56,6 +56,7 @@ def test_defaults_are_the_safe_ones(read):
             trust_anchors='/etc/grid-security/certificates',
             approval=values.Approval.LISTED,
             approve_new_versions=True,
+            brake=values.Brake(images=20, percent=50, keep=False),
             projects=None,
             vo_projects={},
             list_max_age=604800,
