@@ -14,8 +14,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from hepix_vm.catalogue import database
+from hepix_vm.catalogue import excerpt
 from hepix_vm.catalogue import expression
-from hepix_vm.catalogue import loading
 from hepix_vm.catalogue import model
 from hepix_vm.catalogue import schema
 from hepix_vm.catalogue import store
@@ -244,7 +244,7 @@ def records(
     lists withdraw nothing; decisions refuse them while they last.
     """
     ended = model.RecordState.WITHDRAWN
-    snapshot = loading.of_records(
+    snapshot = excerpt.of_records(
         transaction.connection,
         now,
         schema.glance_record.c.state != ended.value,
