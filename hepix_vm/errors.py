@@ -29,6 +29,17 @@ class TryAgain(HepixError):
     """A peer is away, slow or busy; state is kept as it was."""
 
 
+class AskedToWait(TryAgain):
+    """A peer is busy and said for how long.
+
+    :param seconds: that it asks to wait
+    """
+
+    def __init__(self, message: str, seconds: int) -> None:
+        super().__init__(message)
+        self.seconds = seconds
+
+
 class LeaseLost(TryAgain):
     """Another process has taken over; ours must not write any more."""
 

@@ -2,96 +2,67 @@
 """One sync: fetch, believe, store, settle.
 
 Each subscription is on its own: one that hangs, lies or breaks neither
-delays nor ends another. A failed fetch withdraws nothing. The stored
-message of each subscription is verified again at every run, so expiry and
-revocation act without the endorser's server.
+delays nor ends another. A failed fetch withdraws nothing. Whenever message,
+trust anchors or demands are others than before, or a certificate or CRL
+began or ended, the stored message of a subscription is verified again, so
+revocation acts without the endorser's server and whether or not it is time
+to ask that.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
-from concurrent import futures
 import dataclasses
-import enum
+import random
+import time
 
 from oslo_log import log
 
-from hepix_vm.catalogue import accept
+from hepix_vm.catalogue import attempts
+from hepix_vm.catalogue import batches
 from hepix_vm.catalogue import database
+from hepix_vm.catalogue import examining
 from hepix_vm.catalogue import fetch
-from hepix_vm.catalogue import model
+from hepix_vm.catalogue import judging
+from hepix_vm.catalogue import reports
 from hepix_vm.catalogue import revocations
-from hepix_vm.catalogue import schema
 from hepix_vm.catalogue import settle
 from hepix_vm.catalogue import store
 from hepix_vm.catalogue import subscription as subscription_
-from hepix_vm.catalogue import unsigned
+from hepix_vm.catalogue import timing as timing_
+from hepix_vm.catalogue.reports import Outcome as Outcome
+from hepix_vm.catalogue.reports import Report as Report
 from hepix_vm import errors
-from hepix_vm import trust
 
 LOG = log.getLogger(__name__)
 
+#: Seconds after which what came so far is settled while others still hang.
+SETTLE_EVERY = 30.0
+
 Configured = Mapping[str, subscription_.Subscription | errors.Misconfigured]
+Told = Callable[[Report], None]
 
-
-class Outcome(enum.StrEnum):
-    """How the sync of one subscription ended."""
-
-    ACCEPTED = 'accepted'
-    UNCHANGED = 'unchanged'
-    REFUSED = 'refused'
-    UNREACHABLE = 'unreachable'
-    MISCONFIGURED = 'misconfigured'
-    FAILED = 'failed'
+_CHANCE = random.SystemRandom().random
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Report:
-    """What one sync of one subscription did.
+class Plan:
+    """What one run is about.
 
-    :ivar code: ``ok``, a refusal code of trust, ``fetch``,
-        ``configuration``, ``store`` or ``internal-error``
-    :ivar standing: of the stored list afterwards
+    :ivar fetched: subscriptions to fetch, those that failed before last
+    :ivar looked_at: others, whose stored list may fare otherwise by now
+    :ivar broken: groups that cannot be used
     """
 
-    subscription: str
-    outcome: Outcome
-    code: str
-    detail: str
-    standing: model.Standing
-    list_version: str | None = None
-    added: int = 0
-    withdrawn: int = 0
-    problems: tuple[str, ...] = ()
-
-    @property
-    def well(self) -> bool:
-        """Whether an operator has nothing to look at.
-
-        The problems of a list are news once: when it is accepted.
-        """
-        if self.standing is not model.Standing.TRUSTED:
-            return False
-        if self.outcome is Outcome.ACCEPTED:
-            return not self.problems
-        return self.outcome is Outcome.UNCHANGED
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Attempt:
-    """What fetching one subscription gave."""
-
-    subscription: subscription_.Subscription
-    content: fetch.Fetched | None
-    failure: errors.HepixError | None
-
-
-Fetch = Callable[
-    [str, fetch.FetchSettings, fetch.Validators],
-    fetch.Fetched | fetch.NotModified,
-]
+    configured: Configured
+    known: examining.Known
+    fetched: tuple[attempts.Wanted, ...]
+    looked_at: tuple[subscription_.Subscription, ...]
+    broken: Mapping[str, errors.Misconfigured]
+    now: int
 
 
 def run(
@@ -100,15 +71,51 @@ def run(
     settings: fetch.FetchSettings,
     now: int,
     only: frozenset[str] | None = None,
-    fetch_list: Fetch = fetch.fetch_list,
-    told: Callable[[Report], None] = lambda report: None,
+    fetch_list: attempts.Fetch = fetch.fetch_list,
+    told: Told = lambda report: None,
+    timing: timing_.Timing | None = None,
+    due: bool = False,
+    chance: Callable[[], float] = _CHANCE,
 ) -> tuple[tuple[Report, ...], tuple[settle.Withdrawal, ...]]:
     """Sync subscriptions; withdraw the records that follow.
 
     :param only: names to sync; None means all
     :param told: called with each report as soon as it is there
+    :param due: fetch only those whose time has come
+    :param chance: evenly distributed in [0, 1)
     :raises errors.Misconfigured: for a name that is not configured
     :raises errors.LocalFault: when the store cannot be written
+    :raises errors.LeaseLost: when somebody else syncs now
+    """
+    timing = timing or timing_.Timing()
+    try:
+        wanted = plan(database_, configured, now, only, due, timing)
+        return act(
+            database_,
+            wanted,
+            attempts.fetched(wanted.fetched, settings, fetch_list),
+            timing,
+            told,
+            chance,
+        )
+    except database.FAILURES as exc:
+        raise errors.LocalFault(
+            f'the catalogue cannot be written: {database.cause(exc)}; '
+            'what was stored so far is complete; run the sync again'
+        ) from exc
+
+
+def plan(
+    database_: database.Database,
+    configured: Configured,
+    now: int,
+    only: frozenset[str] | None,
+    due: bool,
+    timing: timing_.Timing,
+) -> Plan:
+    """What is to be fetched and looked at.
+
+    :raises errors.Misconfigured: for a name that is not configured
     """
     unknown = (only or frozenset()) - set(configured)
     if unknown:
@@ -116,31 +123,213 @@ def run(
             f'subscription {", ".join(sorted(unknown))}: expected one of '
             f'{", ".join(sorted(configured)) or "(none is configured)"}'
         )
-    reports = []
-    try:
-        for report in _reports(
-            database_, configured, settings, now, only, fetch_list
-        ):
-            _log(report)
+    with database_.reading() as connection:
+        known = examining.Known(
+            store.subscription_states(connection), judging.messages(connection)
+        )
+    fetched: list[tuple[int, attempts.Wanted]] = []
+    looked_at = []
+    broken = {}
+    for name, item in configured.items():
+        if only is not None and name not in only:
+            continue
+        if isinstance(item, errors.Misconfigured):
+            broken[name] = item
+            continue
+        state = known.states.get(name)
+        if due and state is not None and not is_due(item, state, timing, now):
+            if name in known.messages:
+                looked_at.append(item)
+            continue
+        failures = state.failures if state else 0
+        fetched.append((failures, attempts.Wanted(item, _said(item, state))))
+    # Servers that were away are asked last: they may keep others waiting.
+    fetched.sort(key=lambda pair: pair[0])
+    return Plan(
+        configured,
+        known,
+        tuple(wanted for _, wanted in fetched),
+        tuple(looked_at),
+        broken,
+        now,
+    )
+
+
+def is_due(
+    subscription: subscription_.Subscription,
+    state: store.SubscriptionState,
+    timing: timing_.Timing,
+    now: int,
+) -> bool:
+    """Whether it is time to fetch; at once when it was edited."""
+    return (
+        timing_.is_due(
+            timing, state.next_attempt, now, subscription.sync_interval
+        )
+        or not state.configured
+        or judging.was_edited(subscription, state)
+    )
+
+
+def next_due(
+    database_: database.Database,
+    configured: Configured,
+    timing: timing_.Timing,
+    now: int,
+) -> int | None:
+    """When the next run has something to do, in UNIX seconds.
+
+    A CRL that is replaced meanwhile is not foreseen: look now and then.
+
+    :returns: ``now`` or later; None when nothing is configured
+    """
+    with database_.reading() as connection:
+        states = store.subscription_states(connection)
+    moments = []
+    for name, item in configured.items():
+        if isinstance(item, errors.Misconfigured):
+            continue
+        state = states.get(name)
+        if state is None or is_due(item, state, timing, now):
+            return now
+        for moment in (state.next_attempt, state.judged_until):
+            if moment is not None:
+                moments.append(max(now, moment))
+    return min(moments, default=None)
+
+
+def _said(
+    subscription: subscription_.Subscription,
+    state: store.SubscriptionState | None,
+) -> fetch.Validators:
+    """What the server said of the list; not what another server said."""
+    if state is None or judging.was_edited(subscription, state):
+        return fetch.Validators()
+    return state.validators
+
+
+def act(
+    database_: database.Database,
+    plan_: Plan,
+    came: Iterable[attempts.Attempt | None],
+    timing: timing_.Timing,
+    told: Told = lambda report: None,
+    chance: Callable[[], float] = _CHANCE,
+) -> tuple[tuple[Report, ...], tuple[settle.Withdrawal, ...]]:
+    """Judge what came, store it, and withdraw what follows.
+
+    :param came: the attempts; None now and then while none ends
+    :raises hepix_vm.catalogue.database.FAILURES: the store is away
+    """
+    examiner = examining.Examiner(
+        database_,
+        plan_.known,
+        revocations.Directories(database_),
+        timing,
+        chance,
+        plan_.now,
+    )
+    found: list[Report] = []
+    withdrawals: list[settle.Withdrawal] = []
+    settled = time.monotonic()
+    for report in _reports(examiner, plan_, came):
+        if report is not None:
+            reports.write(report)
             told(report)
-            reports.append(report)
-        with database_.writing() as transaction:
-            settle.rules(
-                transaction,
-                [
-                    item
-                    for item in configured.values()
-                    if not isinstance(item, errors.Misconfigured)
-                ],
-                configured,
-                now,
-            )
-            withdrawals = settle.records(transaction, now)
-    except database.FAILURES as exc:
-        raise errors.LocalFault(
-            f'the catalogue cannot be written: {database.cause(exc)}; '
-            'what was stored so far is complete; run the sync again'
-        ) from exc
+            found.append(report)
+        if time.monotonic() - settled >= SETTLE_EVERY:
+            withdrawals.extend(_settle(database_, plan_))
+            settled = time.monotonic()
+    withdrawals.extend(_settle(database_, plan_))
+    return tuple(found), tuple(withdrawals)
+
+
+def _reports(
+    examiner: examining.Examiner,
+    plan_: Plan,
+    came: Iterable[attempts.Attempt | None],
+) -> Iterator[Report | None]:
+    """One report of each subscription; None while nothing happens."""
+    before = plan_.known.states.get
+    for name, broken in plan_.broken.items():
+        yield batches.failure(
+            name,
+            'configuration',
+            str(broken),
+            before(name),
+            Outcome.MISCONFIGURED,
+        )
+    batch = batches.Batch(examiner.database, before, plan_.now)
+    for result in _results(examiner, plan_, came):
+        if isinstance(result, Report):
+            yield result
+        elif result is not None:
+            batch.add(result)
+        else:
+            yield None
+        if batch.is_full:
+            yield from batch.write()
+    yield from batch.write()
+
+
+def _results(
+    examiner: examining.Examiner,
+    plan_: Plan,
+    came: Iterable[attempts.Attempt | None],
+) -> Iterator[batches.Result | Report | None]:
+    """What each subscription leaves; a report when judging it broke."""
+    for subscription in plan_.looked_at:
+        yield _contained(
+            lambda s=subscription: examiner.again(s),  # type: ignore[misc]
+            subscription.name,
+            plan_,
+        )
+    for attempt in came:
+        if attempt is None:
+            yield None
+            continue
+        yield _contained(
+            lambda a=attempt: examiner.of(a),  # type: ignore[misc]
+            attempt.subscription.name,
+            plan_,
+        )
+
+
+def _contained(
+    examined: Callable[[], batches.Result | None], name: str, plan_: Plan
+) -> batches.Result | Report | None:
+    """What breaks with one subscription stays with it."""
+    try:
+        return examined()
+    except (errors.LeaseLost, *database.FAILURES):
+        raise
+    except Exception as exc:
+        LOG.exception('sync of %s', name)
+        return batches.failure(
+            name,
+            'internal-error',
+            f'{type(exc).__name__}: {exc}',
+            plan_.known.states.get(name),
+        )
+
+
+def _settle(
+    database_: database.Database, plan_: Plan
+) -> tuple[settle.Withdrawal, ...]:
+    """Bring the site's rules in, and withdraw the records that follow."""
+    usable = [
+        item
+        for item in plan_.configured.values()
+        if not isinstance(item, errors.Misconfigured)
+    ]
+
+    def work(
+        transaction: database.Transaction,
+    ) -> tuple[settle.Withdrawal, ...]:
+        settle.rules(transaction, usable, plan_.configured, plan_.now)
+        return settle.records(transaction, plan_.now)
+
+    withdrawals = database_.transact(work)
     for withdrawal in withdrawals:
         LOG.warning(
             'verdict=withdrawn image=%s code=%s %s',
@@ -148,311 +337,4 @@ def run(
             withdrawal.code,
             withdrawal.detail,
         )
-    return tuple(reports), withdrawals
-
-
-def _reports(
-    database_: database.Database,
-    configured: Configured,
-    settings: fetch.FetchSettings,
-    now: int,
-    only: frozenset[str] | None,
-    fetch_list: Fetch,
-) -> Iterator[Report]:
-    wanted = {
-        name: item
-        for name, item in configured.items()
-        if only is None or name in only
-    }
-    with database_.reading() as connection:
-        states = store.subscription_states(connection)
-    anchors = _Anchors(database_)
-    attempts = []
-    with futures.ThreadPoolExecutor(settings.parallel) as pool:
-        for name, item in wanted.items():
-            if isinstance(item, errors.Misconfigured):
-                state = states.get(name)
-                yield Report(
-                    name,
-                    Outcome.MISCONFIGURED,
-                    'configuration',
-                    str(item),
-                    state.standing if state else model.Standing.DISTRUSTED,
-                )
-                continue
-            state = states.get(name)
-            known = state.validators if state else fetch.Validators()
-            attempts.append(
-                pool.submit(_attempt, item, settings, known, fetch_list)
-            )
-        for future in futures.as_completed(attempts):
-            attempt = future.result()
-            state = states.get(attempt.subscription.name)
-            yield _contained(database_, attempt, state, anchors, now)
-
-
-def _contained(
-    database_: database.Database,
-    attempt: _Attempt,
-    before: store.SubscriptionState | None,
-    anchors: _Anchors,
-    now: int,
-) -> Report:
-    """What breaks with one subscription stays with it."""
-    try:
-        return _one(database_, attempt, anchors, now)
-    except database.FAILURES as exc:
-        code = 'store'
-        detail = f'cannot be stored: {database.cause(exc)}'
-    except Exception as exc:
-        LOG.exception('sync of %s', attempt.subscription.name)
-        code, detail = 'internal-error', f'{type(exc).__name__}: {exc}'
-    return Report(
-        attempt.subscription.name,
-        Outcome.FAILED,
-        code,
-        detail,
-        before.standing if before else model.Standing.DISTRUSTED,
-        before.list_version if before else None,
-    )
-
-
-def _attempt(
-    subscription: subscription_.Subscription,
-    settings: fetch.FetchSettings,
-    known: fetch.Validators,
-    fetch_list: Fetch,
-) -> _Attempt:
-    try:
-        reached = dataclasses.replace(settings, access=subscription.reached())
-        got = fetch_list(subscription.url, reached, known)
-    except errors.HepixError as exc:
-        return _Attempt(subscription, None, exc)
-    except Exception as exc:
-        LOG.exception('fetching %s', subscription.name)
-        return _Attempt(
-            subscription, None, errors.TryAgain(f'{type(exc).__name__}: {exc}')
-        )
-    if isinstance(got, fetch.NotModified):
-        return _Attempt(subscription, None, None)
-    return _Attempt(subscription, got, None)
-
-
-class _Anchors:
-    """Anchor directories, each loaded once a run."""
-
-    def __init__(self, store_: database.Database) -> None:
-        self._store = store_
-        self._loaded: dict[str, trust.TrustAnchors | errors.HepixError] = {}
-
-    def of(self, directory: str) -> trust.TrustAnchors:
-        if directory not in self._loaded:
-            try:
-                fresh = revocations.load(self._store, directory)
-            except errors.HepixError as exc:
-                self._loaded[directory] = exc
-            else:
-                self._loaded[directory] = fresh
-                for problem in fresh.problems:
-                    LOG.warning('%s: %s', directory, problem)
-        loaded = self._loaded[directory]
-        if isinstance(loaded, errors.HepixError):
-            raise loaded
-        return loaded
-
-
-def _one(
-    database_: database.Database,
-    attempt: _Attempt,
-    anchors: _Anchors,
-    now: int,
-) -> Report:
-    """Judge what came, keep it, and look again at what is stored."""
-    subscription = attempt.subscription
-    state, message = _stored(database_, subscription.name)
-    try:
-        trusted = anchors.of(subscription.trust_anchors)
-        accept.policy(subscription)
-        accept.envelope(subscription)
-    except errors.HepixError as exc:
-        return _failed(
-            database_,
-            subscription,
-            Outcome.MISCONFIGURED,
-            'configuration',
-            str(exc),
-            model.Standing.DISTRUSTED,
-            now,
-        )
-    if attempt.failure is not None:
-        standing = _again(subscription, message, trusted, now)
-        return _failed(
-            database_,
-            subscription,
-            Outcome.UNREACHABLE,
-            'fetch',
-            str(attempt.failure),
-            standing,
-            now,
-        )
-    if attempt.content is not None:
-        offered = attempt.content
-    elif message is not None and state is not None:
-        offered = fetch.Fetched(message, state.validators)
-    else:
-        return _failed(
-            database_,
-            subscription,
-            Outcome.UNREACHABLE,
-            'fetch',
-            f'{subscription.url}: the server says "not modified", but '
-            'nothing of it was ever stored',
-            model.Standing.DISTRUSTED,
-            now,
-        )
-    try:
-        endorsed = accept.judge(subscription, offered.content, trusted, now)
-        with database_.writing() as transaction:
-            stored = accept.store_list(
-                transaction,
-                subscription,
-                endorsed,
-                offered.content,
-                offered.validators,
-                now,
-            )
-    except errors.Refused as exc:
-        standing = _again(subscription, message, trusted, now)
-        return _refused(
-            database_, subscription, offered.content, exc, standing, now
-        )
-    return Report(
-        subscription.name,
-        Outcome.ACCEPTED if stored.new_list else Outcome.UNCHANGED,
-        str(trust.Code.OK),
-        '',
-        model.Standing.TRUSTED,
-        endorsed.image_list.version,
-        stored.added,
-        stored.withdrawn,
-        stored.problems,
-    )
-
-
-def _stored(
-    database_: database.Database, name: str
-) -> tuple[store.SubscriptionState | None, bytes | None]:
-    """What is known of a subscription, and its newest message."""
-    with database_.reading() as connection:
-        state = store.subscription_state(connection, name)
-        if state is None or state.list_id is None:
-            return state, None
-        return state, store.message(connection, state.list_id)
-
-
-def _again(
-    subscription: subscription_.Subscription,
-    message: bytes | None,
-    anchors: trust.TrustAnchors,
-    now: int,
-) -> model.Standing:
-    """How the stored message fares today; a missing one is not trusted."""
-    if message is None:
-        return model.Standing.DISTRUSTED
-    return accept.standing(subscription, message, anchors, now)
-
-
-def _refused(
-    database_: database.Database,
-    subscription: subscription_.Subscription,
-    message: bytes,
-    refusal: errors.Refused,
-    standing: model.Standing,
-    now: int,
-) -> Report:
-    detail = refusal.detail
-    if (
-        subscription.dangerous_list_unsigned
-        and refusal.code == trust.Code.NOT_SIGNED
-    ):
-        detail = f'{detail}; {unsigned.told(message)}'
-    with database_.writing() as transaction:
-        accept.remember_message(
-            transaction, subscription.name, message, now, refusal.code, detail
-        )
-    return _failed(
-        database_,
-        subscription,
-        Outcome.REFUSED,
-        str(refusal.code),
-        detail,
-        standing,
-        now,
-    )
-
-
-def _failed(
-    database_: database.Database,
-    subscription: subscription_.Subscription,
-    outcome: Outcome,
-    code: str,
-    detail: str,
-    standing: model.Standing,
-    now: int,
-) -> Report:
-    """Write down how the attempt ended; the stored list stays."""
-    with database_.writing() as transaction:
-        before = store.subscription_state(
-            transaction.connection, subscription.name
-        )
-        transaction.put(
-            schema.subscription,
-            {'name': subscription.name},
-            {
-                'configured': True,
-                'standing': standing.value,
-                'max_age': subscription.list_max_age,
-                'last_attempt': now,
-                'last_code': code,
-                'last_detail': detail,
-            },
-        )
-        if before is None or before.last_code != code:
-            transaction.remember(
-                now, 'sync', f'list-{outcome}', subscription.name, detail
-            )
-        if before is not None and before.standing is not standing:
-            transaction.remember(
-                now,
-                'sync',
-                'standing',
-                subscription.name,
-                f'{before.standing} is now {standing}',
-            )
-    return Report(
-        subscription.name,
-        outcome,
-        code,
-        detail,
-        standing,
-        before.list_version if before else None,
-    )
-
-
-def _log(report: Report) -> None:
-    LOG.log(
-        log.INFO if report.well else log.WARNING,
-        'verdict=%s subscription=%s list-version=%s standing=%s code=%s '
-        'added=%s withdrawn=%s %s',
-        report.outcome,
-        report.subscription,
-        report.list_version,
-        report.standing,
-        report.code,
-        report.added,
-        report.withdrawn,
-        report.detail,
-    )
-    if report.outcome is Outcome.ACCEPTED:
-        for problem in report.problems:
-            LOG.warning('subscription=%s %s', report.subscription, problem)
+    return withdrawals

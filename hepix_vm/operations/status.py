@@ -11,7 +11,7 @@ from pathlib import Path
 from oslo_config import cfg
 from oslo_log import log
 
-from hepix_vm.catalogue import accept
+from hepix_vm.catalogue import demands
 from hepix_vm.catalogue import migrations
 from hepix_vm.catalogue import subscription as subscription_
 from hepix_vm import errors
@@ -73,7 +73,7 @@ def _usable(
 ) -> None:
     if isinstance(item, errors.Misconfigured):
         raise item
-    accept.policy(item)
+    demands.policy(item)
     trust.load(Path(item.trust_anchors))
 
 

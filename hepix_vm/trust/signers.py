@@ -35,6 +35,8 @@ class Signer:
         anchor; empty while the path is not validated
     :param crl_next_update: when the first CRL that was needed runs out,
         UTC; None if none was looked at
+    :param path_ends: when the first certificate of the path runs out, UTC;
+        None while the path is not validated
     """
 
     subject: names.Name
@@ -45,6 +47,7 @@ class Signer:
     signing_time: datetime.datetime | None
     path: tuple[str, ...] = ()
     crl_next_update: datetime.datetime | None = None
+    path_ends: datetime.datetime | None = None
 
     @property
     def identity(self) -> policies.Endorser:
@@ -205,6 +208,9 @@ class Check:
             signer,
             path=tuple(c.sha256 for c in path.certificates),
             crl_next_update=path.crl_next_update,
+            path_ends=min(
+                c.x509.not_valid_after_utc for c in path.certificates
+            ),
         )
 
     def _pinned_path(

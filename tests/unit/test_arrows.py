@@ -73,10 +73,12 @@ ENTRIES = {
 #: In the catalogue's room, only these may ask trust.
 ASK_TRUST = {
     'hepix_vm.catalogue.accept',
+    'hepix_vm.catalogue.batches',
     'hepix_vm.catalogue.demands',
+    'hepix_vm.catalogue.examining',
+    'hepix_vm.catalogue.outcomes',
     'hepix_vm.catalogue.proof',
     'hepix_vm.catalogue.revocations',
-    'hepix_vm.catalogue.sync',
 }
 
 #: What Glance and Nova import, and all that it imports in turn.

@@ -193,19 +193,19 @@ def split(url: str, schemes: tuple[str, ...]) -> urllib.parse.SplitResult:
 def expect_ok(url: str, response: requests.Response) -> None:
     """Refuse every status but 200.
 
-    :raises errors.TryAgain: with what the server says of a later attempt
+    :raises errors.AskedToWait: the server says when it wants to be asked
+    :raises errors.TryAgain: it does not
     """
     if response.status_code == 200:
         return
+    said = f'{url}: expected status 200, found {response.status_code}'
     wait = response.headers.get('Retry-After', '')
-    later = (
-        f'; the server asks to wait {wait} s'
-        if wait.isdecimal() and len(wait) < 8
-        else ''
-    )
-    raise errors.TryAgain(
-        f'{url}: expected status 200, found {response.status_code}{later}'
-    )
+    # A date, its other form (RFC 9110, section 10.2.3), is passed over.
+    if wait.isascii() and wait.isdecimal() and len(wait) < 8:
+        raise errors.AskedToWait(
+            f'{said}; the server asks to wait {wait} s', int(wait)
+        )
+    raise errors.TryAgain(said)
 
 
 def validator(header: str | None) -> str | None:

@@ -124,6 +124,7 @@ class Site:
         after: int = 0,
         settings: fetch.FetchSettings | None = None,
         told: Callable[[sync.Report], None] = lambda report: None,
+        **changes: Any,
     ) -> dict[str, sync.Report]:
         """Sync some seconds later; returns the reports by name."""
         self.now += after
@@ -134,6 +135,8 @@ class Site:
             self.now,
             frozenset(only) or None,
             told=told,
+            chance=lambda: 0.5,
+            **changes,
         )
         found = {report.subscription: report for report in reports}
         assert len(found) == len(reports)

@@ -262,7 +262,8 @@ def test_registry_that_has_troubles_is_tried_again(server, code):
 
 def test_registry_that_is_asked_too_often_says_when_to_come_back(server):
     server.tell(MANIFEST, servers.status(429, **{'Retry-After': '120'}))
-    assert 'found 429; the server asks to wait 120 s' in refusal(server)
+    said = refusal(server, kind=errors.AskedToWait)
+    assert 'found 429; the server asks to wait 120 s' in said
 
 
 @pytest.mark.parametrize('value', ['soon', '9' * 100, '-1'])

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from hepix_vm.catalogue import accept
+from hepix_vm.catalogue import demands
 from hepix_vm.catalogue import drivers
 from hepix_vm.catalogue import fetch
 from hepix_vm.catalogue import model
@@ -325,10 +325,10 @@ def test_form_that_cannot_be_loaded_is_a_mistake_of_that_subscription(
     market.show(market.entry())
     market.sync()
     monkeypatch.setattr(drivers, 'load', load)
-    accept._envelope.cache_clear()
+    demands._envelope.cache_clear()
     try:
         report = market.sync()
     finally:
-        accept._envelope.cache_clear()
+        demands._envelope.cache_clear()
     assert report.outcome is sync.Outcome.MISCONFIGURED
     assert 'cannot be loaded' in report.detail
