@@ -15,6 +15,7 @@ import re
 import time
 from typing import Any
 from typing import TypeVar
+import uuid
 
 from oslo_db import api as db_api
 from oslo_db import exception as db_exc
@@ -33,6 +34,10 @@ FAILURES = (sa_exc.SQLAlchemyError, db_exc.DBError, OSError)
 #: How often a transaction is begun again that a server has given up for the
 #: sake of another: a deadlock, or a certification failure of Galera.
 RETRIES = 10
+
+# At least so many revisions back, a reader that lagged behind need not begin
+# afresh.
+_MARKS = 10_000
 
 _Result = TypeVar('_Result')
 
@@ -197,6 +202,7 @@ class Database:
             ).one()
             if self._fence is not None:
                 _require_lease(connection, *self._fence)
+            _mark(connection, int(row.number))
             yield Transaction(connection, int(row.number), row.history_sha256)
 
     def transact(self, work: Callable[[Transaction], _Result]) -> _Result:
@@ -228,6 +234,18 @@ class Database:
         )
         result: _Result = again(attempt)()
         return result
+
+
+def _mark(connection: sa.Connection, revision: int) -> None:
+    """Tell this revision from one that another past has led to."""
+    table = schema.mark
+    connection.execute(
+        table.insert().values(number=revision, value=str(uuid.uuid4()))
+    )
+    if revision % _MARKS == 0:
+        connection.execute(
+            table.delete().where(table.c.number <= revision - _MARKS)
+        )
 
 
 def _listen(engine: sa.Engine, timeout: float) -> None:

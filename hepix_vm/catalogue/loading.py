@@ -35,9 +35,13 @@ _ENDORSEMENT = tuple(
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Loaded:
-    """A snapshot and the identity of the store that it came from."""
+    """A snapshot and the identity of the store that it came from.
+
+    :ivar mark: of the snapshot's revision; see ``schema.mark``
+    """
 
     store: str
+    mark: str | None
     snapshot: model.Snapshot
 
 
@@ -46,78 +50,42 @@ def load(
 ) -> Loaded:
     """The newest snapshot, reading only what changed since the previous.
 
-    A store with another identity or an older revision (restored from a
-    backup) is read from its beginning.
+    A store that is not what the previous snapshot was taken of (another one,
+    or restored from a back-up, also when it has gone on since) is read from
+    its beginning.
     """
     table = schema.catalogue
     row = connection.execute(
-        sa.select(table.c.store, table.c.number).where(table.c.id == 1)
+        sa.select(table.c.store, table.c.number, schema.mark.c.value)
+        .outerjoin(schema.mark, schema.mark.c.number == table.c.number)
+        .where(table.c.id == 1)
     ).one()
     number = int(row.number)
-    if (
-        previous is None
-        or previous.store != row.store
-        or previous.snapshot.revision > number
-    ):
-        base = dataclasses.replace(model.EMPTY, revision=-1)
-    else:
-        base = previous.snapshot
-        if base.revision == number:
-            return Loaded(
-                row.store, dataclasses.replace(base, answered_at=now)
+    base = dataclasses.replace(model.EMPTY, revision=-1)
+    if previous is not None and previous.store == row.store:
+        seen = previous.snapshot
+        if seen.revision == number and previous.mark == row.value:
+            return dataclasses.replace(
+                previous, snapshot=dataclasses.replace(seen, answered_at=now)
             )
-    return Loaded(row.store, _advanced(connection, base, number, now))
-
-
-def of_records(
-    connection: sa.Connection,
-    now: int,
-    which: sa.ColumnElement[bool],
-) -> model.Snapshot:
-    """All that decides of some Glance records, and no more.
-
-    :param which: condition on ``schema.glance_record``
-    """
-    kept, endorsed = schema.glance_record, schema.endorsement
-    records = {
-        row.image_id: record(row)
-        for row in connection.execute(sa.select(kept).where(which))
-    }
-    index = _endorsements(
-        model.EMPTY,
-        connection.execute(
-            sa.select(*_ENDORSEMENT).where(
-                endorsed.c.sha512.in_(sa.select(kept.c.sha512).where(which))
-            )
-        ),
+        if seen.revision < number and _marked(
+            connection, seen.revision, previous.mark
+        ):
+            base = seen
+    return Loaded(
+        row.store, row.value, _advanced(connection, base, number, now)
     )
-    names = sorted({e.subscription for es in index.values() for e in es})
-    table = schema.subscription
-    found = [
-        subscribed(row)
-        for start in range(0, len(names), 500)
-        for row in connection.execute(
-            sa.select(table).where(
-                table.c.name.in_(names[start : start + 500])
-            )
-        )
-    ]
-    block, anyway = schema.block, schema.run_anyway
-    return model.Snapshot(
-        subscriptions={s.name: s for s in found if s is not None},
-        endorsements=index,
-        records=records,
-        blocked=frozenset(
-            connection.execute(
-                sa.select(block.c.target).where(block.c.active == sa.true())
-            ).scalars()
-        ),
-        answered_at=now,
-        run_anyway={
-            row.sha512: int(row.until)
-            for row in connection.execute(sa.select(anyway))
-        },
-    )
+
+
+def _marked(
+    connection: sa.Connection, revision: int, mark: str | None
+) -> bool:
+    """Whether that revision is in the store's past; False if too long ago."""
+    table = schema.mark
+    found = connection.execute(
+        sa.select(table.c.value).where(table.c.number == revision)
+    ).scalar()
+    return found is not None and found == mark
 
 
 def _advanced(

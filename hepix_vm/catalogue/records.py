@@ -53,7 +53,8 @@ class Records:
             'was_positive': False,
             'deactivated_at': None,
         }
-        with _answering(), self._store.writing() as transaction:
+
+        def work(transaction: database.Transaction) -> None:
             transaction.put(
                 schema.glance_record, {'image_id': image_id}, values
             )
@@ -64,6 +65,9 @@ class Records:
                 image_id,
                 f'sha512 {sha512}, {size} bytes, task {task_id}',
             )
+
+        with _answering():
+            self._store.transact(work)
 
     def pending(self, image_id: str, task_id: str) -> model.GlanceRecord:
         """The verified record that this import itself has made.
@@ -108,7 +112,8 @@ class Records:
         :raises errors.NotBelieved: when this import has not verified them
         """
         table = schema.glance_record
-        with _answering(), self._store.writing() as transaction:
+
+        def work(transaction: database.Transaction) -> None:
             result = transaction.execute(
                 table.update()
                 .where(
@@ -138,13 +143,17 @@ class Records:
                 f'sha512 {final_sha512}, {final_size} bytes',
             )
 
+        with _answering():
+            self._store.transact(work)
+
     def drop(self, image_id: str, task_id: str, reason: str, now: int) -> None:
         """The import failed: its record never counts again.
 
         The row stays, withdrawn, so that readers learn of it.
         """
         table = schema.glance_record
-        with _answering(), self._store.writing() as transaction:
+
+        def work(transaction: database.Transaction) -> None:
             result = transaction.execute(
                 table.update()
                 .where(
@@ -163,6 +172,9 @@ class Records:
                 transaction.remember(
                     now, 'glance-import', 'import-dropped', image_id, reason
                 )
+
+        with _answering():
+            self._store.transact(work)
 
 
 class _answering:

@@ -54,6 +54,18 @@ catalogue = sa.Table(
     **_KIND,
 )
 
+#: The newest revisions, each with a value that no other transaction has. A
+#: store that lost its newest transactions, restored from a back-up or after
+#: a crash of a server that does not write at once, reaches the same numbers
+#: again; by its mark a reader tells that it has seen another one.
+mark = sa.Table(
+    'mark',
+    metadata,
+    sa.Column('number', sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column('value', _UUID, nullable=False),
+    **_KIND,
+)
+
 #: Who may sync as a daemon: see ``lease``. Every write of a holder asks for
 #: its fence number.
 lease = sa.Table(

@@ -309,7 +309,8 @@ def _publications(connection: sa.Connection, sha512: str) -> list[str]:
 def _begin(database_: database.Database, image: store.Image, now: int) -> str:
     """Write down which image id will be ours, before Glance knows it."""
     image_id = str(uuid.uuid4())
-    with database_.writing() as transaction:
+
+    def work(transaction: database.Transaction) -> None:
         transaction.put(
             schema.publication,
             {'image_id': image_id},
@@ -329,6 +330,8 @@ def _begin(database_: database.Database, image: store.Image, now: int) -> str:
             image_id,
             f'image {image.identifier} version {image.version}',
         )
+
+    database_.transact(work)
     return image_id
 
 
@@ -336,9 +339,13 @@ def _set_state(
     database_: database.Database, image_id: str, state: State
 ) -> None:
     table = schema.publication
-    with database_.writing() as transaction:
-        transaction.execute(
-            table.update()
-            .where(table.c.image_id == image_id, table.c.state != state.value)
-            .values(state=state.value)
-        )
+    statement = (
+        table.update()
+        .where(table.c.image_id == image_id, table.c.state != state.value)
+        .values(state=state.value)
+    )
+
+    def work(transaction: database.Transaction) -> None:
+        transaction.execute(statement)
+
+    database_.transact(work)

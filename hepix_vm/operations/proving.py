@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 import dataclasses
+import functools
 import os
 from pathlib import Path
 
@@ -52,10 +53,15 @@ def prove(
                 problem = ''
                 try:
                     signer = _signer(site, subscription, image, now, told)
-                    with catalogue.writing() as transaction:
-                        proof.remember(
-                            transaction, subscription, image, signer, now
+                    catalogue.transact(
+                        functools.partial(
+                            proof.remember,
+                            subscription=subscription,
+                            image=image,
+                            signer=signer,
+                            now=now,
                         )
+                    )
                 except errors.HepixError as exc:
                     problem = str(exc)
                 yield Proved(image, problem)

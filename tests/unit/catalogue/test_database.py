@@ -238,7 +238,7 @@ def test_table_options_of_migrations_and_schema_agree():
     }
     folder = Path(migrations.__file__).parent / 'versions'
     made = sum(
-        p.read_text().count('op.create_table(') for p in folder.glob('*.py')
+        p.read_text().count('again.create_table(') for p in folder.glob('*.py')
     )
     alike = sum(p.read_text().count('**_KIND') for p in folder.glob('*.py'))
     assert made == alike == len(schema.metadata.tables)

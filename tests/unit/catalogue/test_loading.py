@@ -6,7 +6,9 @@ from __future__ import annotations
 import shutil
 
 import pytest
+import sqlalchemy as sa
 
+from hepix_vm.catalogue import database
 from hepix_vm.catalogue import loading
 from hepix_vm.catalogue import model
 from hepix_vm.catalogue import schema
@@ -157,3 +159,40 @@ def test_row_of_an_unknown_kind_is_an_error_not_a_guess(rows):
         state='positive',
     )
     assert look(rows).snapshot.records
+
+
+@pytest.mark.parametrize('more', [2, 5])
+def test_store_that_was_put_back_and_went_on_is_read_anew(rows, path, more):
+    """As far as the reader had seen it before, or farther."""
+    rows.subscription('trusted')
+    rows.close()
+    kept = path.with_suffix('.kept')
+    shutil.copy(path, kept)
+    rows.endorse(b'lost')
+    rows.block('lost')
+    before = look(rows)
+    rows.close()
+    shutil.copy(kept, path)
+    for number in range(more):
+        rows.block(f'new {number}')
+    after = look(rows, before)
+    assert after.snapshot.revision >= before.snapshot.revision
+    assert after == look(rows)
+    assert not after.snapshot.endorsements
+    assert len(after.snapshot.blocked) == more
+
+
+def test_marks_are_kept_for_a_while(rows, monkeypatch):
+    monkeypatch.setattr(database, '_MARKS', 10)
+    early = look(rows)
+    for number in range(12):
+        rows.block(str(number))
+    seen = look(rows, early)
+    for number in range(12, 35):
+        rows.block(str(number))
+        seen = look(rows, seen)
+        assert len(seen.snapshot.blocked) == number + 1
+    assert look(rows, early).snapshot == seen.snapshot
+    with rows.store.reading() as connection:
+        marks = len(connection.execute(sa.select(schema.mark)).all())
+    assert 10 <= marks < 20

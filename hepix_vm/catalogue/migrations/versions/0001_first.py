@@ -8,6 +8,8 @@ from alembic import op
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 
+from hepix_vm.catalogue.migrations import again
+
 revision = '0001'
 down_revision = None
 
@@ -19,7 +21,7 @@ _KIND: dict[str, Any] = {
 
 
 def upgrade() -> None:
-    op.create_table(
+    again.create_table(
         'approval',
         sa.Column(
             'id',
@@ -44,7 +46,7 @@ def upgrade() -> None:
         ),
         **_KIND,
     )
-    op.create_table(
+    again.create_table(
         'block',
         sa.Column('target', sa.String(length=128), nullable=False),
         sa.Column('revision', sa.BigInteger(), nullable=False),
@@ -59,10 +61,8 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint('target', name=op.f('pk_block')),
         **_KIND,
     )
-    op.create_index(
-        op.f('ix_block_revision'), 'block', ['revision'], unique=False
-    )
-    op.create_table(
+    again.create_index(op.f('ix_block_revision'), 'block', ['revision'])
+    again.create_table(
         'catalogue',
         sa.Column('id', sa.Integer(), autoincrement=False, nullable=False),
         sa.Column('store', sa.String(length=36), nullable=False),
@@ -70,7 +70,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint('id', name=op.f('pk_catalogue')),
         **_KIND,
     )
-    op.create_table(
+    again.create_table(
         'crl',
         sa.Column('directory_sha256', sa.String(length=64), nullable=False),
         sa.Column('sha256', sa.String(length=64), nullable=False),
@@ -84,7 +84,7 @@ def upgrade() -> None:
         ),
         **_KIND,
     )
-    op.create_table(
+    again.create_table(
         'endorsement',
         sa.Column(
             'id',
@@ -126,28 +126,21 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint('id', name=op.f('pk_endorsement')),
         **_KIND,
     )
-    op.create_index(
-        op.f('ix_endorsement_identifier'),
-        'endorsement',
-        ['identifier'],
-        unique=False,
+    again.create_index(
+        op.f('ix_endorsement_identifier'), 'endorsement', ['identifier']
     )
-    op.create_index(
-        op.f('ix_endorsement_revision'),
-        'endorsement',
-        ['revision'],
-        unique=False,
+    again.create_index(
+        op.f('ix_endorsement_revision'), 'endorsement', ['revision']
     )
-    op.create_index(
-        op.f('ix_endorsement_sha512'), 'endorsement', ['sha512'], unique=False
+    again.create_index(
+        op.f('ix_endorsement_sha512'), 'endorsement', ['sha512']
     )
-    op.create_index(
+    again.create_index(
         'ix_endorsement_subscription_identifier',
         'endorsement',
         ['subscription', 'identifier'],
-        unique=False,
     )
-    op.create_table(
+    again.create_table(
         'glance_record',
         sa.Column('image_id', sa.String(length=36), nullable=False),
         sa.Column('revision', sa.BigInteger(), nullable=False),
@@ -164,25 +157,16 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint('image_id', name=op.f('pk_glance_record')),
         **_KIND,
     )
-    op.create_index(
-        op.f('ix_glance_record_revision'),
-        'glance_record',
-        ['revision'],
-        unique=False,
+    again.create_index(
+        op.f('ix_glance_record_revision'), 'glance_record', ['revision']
     )
-    op.create_index(
-        op.f('ix_glance_record_sha512'),
-        'glance_record',
-        ['sha512'],
-        unique=False,
+    again.create_index(
+        op.f('ix_glance_record_sha512'), 'glance_record', ['sha512']
     )
-    op.create_index(
-        op.f('ix_glance_record_state'),
-        'glance_record',
-        ['state'],
-        unique=False,
+    again.create_index(
+        op.f('ix_glance_record_state'), 'glance_record', ['state']
     )
-    op.create_table(
+    again.create_table(
         'history',
         sa.Column(
             'id',
@@ -201,10 +185,8 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint('id', name=op.f('pk_history')),
         **_KIND,
     )
-    op.create_index(
-        op.f('ix_history_subject'), 'history', ['subject'], unique=False
-    )
-    op.create_table(
+    again.create_index(op.f('ix_history_subject'), 'history', ['subject'])
+    again.create_table(
         'list_seen',
         sa.Column(
             'id',
@@ -236,19 +218,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint('id', name=op.f('pk_list_seen')),
         **_KIND,
     )
-    op.create_index(
-        op.f('ix_list_seen_message_sha256'),
-        'list_seen',
-        ['message_sha256'],
-        unique=False,
+    again.create_index(
+        op.f('ix_list_seen_message_sha256'), 'list_seen', ['message_sha256']
     )
-    op.create_index(
-        op.f('ix_list_seen_subscription'),
-        'list_seen',
-        ['subscription'],
-        unique=False,
+    again.create_index(
+        op.f('ix_list_seen_subscription'), 'list_seen', ['subscription']
     )
-    op.create_table(
+    again.create_table(
         'publication',
         sa.Column('image_id', sa.String(length=36), nullable=False),
         sa.Column('subscription', sa.String(length=64), nullable=False),
@@ -260,10 +236,8 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint('image_id', name=op.f('pk_publication')),
         **_KIND,
     )
-    op.create_index(
-        'ix_publication_sha512', 'publication', ['sha512'], unique=False
-    )
-    op.create_table(
+    again.create_index('ix_publication_sha512', 'publication', ['sha512'])
+    again.create_table(
         'subscription',
         sa.Column('name', sa.String(length=64), nullable=False),
         sa.Column('revision', sa.BigInteger(), nullable=False),
@@ -299,18 +273,16 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint('name', name=op.f('pk_subscription')),
         **_KIND,
     )
-    op.create_index(
-        op.f('ix_subscription_revision'),
-        'subscription',
-        ['revision'],
-        unique=False,
+    again.create_index(
+        op.f('ix_subscription_revision'), 'subscription', ['revision']
     )
-    op.bulk_insert(
-        sa.table(
-            'catalogue',
-            sa.column('id', sa.Integer),
-            sa.column('store', sa.String),
-            sa.column('number', sa.BigInteger),
-        ),
-        [{'id': 1, 'store': str(uuid.uuid4()), 'number': 0}],
+    catalogue = sa.table(
+        'catalogue',
+        sa.column('id', sa.Integer),
+        sa.column('store', sa.String),
+        sa.column('number', sa.BigInteger),
     )
+    if op.get_bind().execute(sa.select(catalogue.c.id)).first() is None:
+        op.bulk_insert(
+            catalogue, [{'id': 1, 'store': str(uuid.uuid4()), 'number': 0}]
+        )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lease, back-off, waiting withdrawals, run-anyway and a chained history
+"""Lease, marks, back-off, waiting withdrawals, run-anyway, chained history
 
 The history's rows of before get their digests, and each message that was
 seen before gets a line of the history that it is bound by.
@@ -16,6 +16,8 @@ from alembic import op
 import sqlalchemy as sa
 from sqlalchemy.dialects import mysql
 
+from hepix_vm.catalogue.migrations import again
+
 revision = '0002'
 down_revision = '0001'
 
@@ -28,7 +30,7 @@ _GENESIS = '0' * 64
 
 
 def upgrade() -> None:
-    op.create_table(
+    again.create_table(
         'lease',
         sa.Column('name', sa.String(length=64), nullable=False),
         sa.Column('holder', sa.String(length=255), nullable=False),
@@ -38,7 +40,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint('name', name=op.f('pk_lease')),
         **_KIND,
     )
-    op.create_table(
+    again.create_table(
         'run_anyway',
         sa.Column('sha512', sa.String(length=128), nullable=False),
         sa.Column('revision', sa.BigInteger(), nullable=False),
@@ -53,11 +55,17 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint('sha512', name=op.f('pk_run_anyway')),
         **_KIND,
     )
-    op.create_index(
-        op.f('ix_run_anyway_revision'),
-        'run_anyway',
-        ['revision'],
-        unique=False,
+    again.create_index(
+        op.f('ix_run_anyway_revision'), 'run_anyway', ['revision']
+    )
+    again.create_table(
+        'mark',
+        sa.Column(
+            'number', sa.BigInteger(), autoincrement=False, nullable=False
+        ),
+        sa.Column('value', sa.String(length=36), nullable=False),
+        sa.PrimaryKeyConstraint('number', name=op.f('pk_mark')),
+        **_KIND,
     )
     for table, column in (
         (
@@ -106,7 +114,7 @@ def upgrade() -> None:
         ('catalogue', sa.Column('history_sha256', sa.String(length=64))),
         ('catalogue', sa.Column('history_length', sa.BigInteger())),
     ):
-        op.add_column(table, column)
+        again.add_column(table, column)
     connection = op.get_bind()
     head, length = _chain(connection)
     head, length = _bind(connection, head, length)
@@ -119,7 +127,7 @@ def upgrade() -> None:
         .update()
         .values(history_sha256=head, history_length=length)
     )
-    op.drop_index(op.f('ix_history_subject'), table_name='history')
+    again.drop_index(op.f('ix_history_subject'), 'history')
     for table_name, *columns in (
         ('history', 'at'),
         ('history', 'event', 'at'),
@@ -127,11 +135,8 @@ def upgrade() -> None:
         ('history', 'subject', 'event', 'at'),
         ('list_seen', 'verdict', 'kept', 'seen_at'),
     ):
-        op.create_index(
-            op.f(f'ix_{table_name}_{"_".join(columns)}'),
-            table_name,
-            columns,
-            unique=False,
+        again.create_index(
+            op.f(f'ix_{table_name}_{"_".join(columns)}'), table_name, columns
         )
     with op.batch_alter_table('history', table_kwargs=_KIND) as batch:
         batch.alter_column(
@@ -200,6 +205,10 @@ def _pages(connection: sa.Connection, table: sa.TableClause) -> Any:
 
 def _chain(connection: sa.Connection) -> tuple[str, int]:
     """Give the rows that are there their digests, oldest first."""
+    # Lines that an interrupted run has made; nothing else made any before.
+    connection.execute(
+        _HISTORY.delete().where(_HISTORY.c.event == 'list-seen')
+    )
     head, length = _GENESIS, 0
     for row in _pages(connection, _HISTORY):
         head = _digest(
