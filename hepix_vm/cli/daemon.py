@@ -123,11 +123,7 @@ def _reload(
 def _synchronise(
     site: site_.Site, now: int, told: Callable[[sync.Report], None]
 ) -> catalogue.Synced:
-    return catalogue.synchronise(site, now, told=told)
-
-
-def _next_due(site: site_.Site, now: int) -> int | None:
-    return None
+    return catalogue.synchronise(site, now, told=told, due=True)
 
 
 def _handle(daemon: loop.Daemon) -> None:
@@ -156,7 +152,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         daemon = loop.Daemon(
             made,
             _reload(files, logging_),
-            work.Work(_synchronise, _next_due),
+            work.Work(_synchronise, catalogue.next_due),
             notify.Notify(),
         )
         _handle(daemon)

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``subscription list|show|reset`` and ``db sync``."""
+"""``subscription list|show|reset|confirm`` and ``db sync``."""
 
 from __future__ import annotations
 
 import argparse
 from typing import Any
 
+from hepix_vm.catalogue import subscription
 from hepix_vm.cli import base
 from hepix_vm.operations import catalogue
+from hepix_vm.operations import waiting
 
 
 class DbSync(base.Command):
@@ -20,50 +22,49 @@ class DbSync(base.Command):
 
 
 class SubscriptionList(base.Lister):
-    """List the subscriptions and how they fare."""
+    """List the subscriptions and how they fare.
+
+    State fresh: its images run. Stale: they are not placed, none is
+    withdrawn, and they come back by themselves.
+    """
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         """Show them."""
-        found = catalogue.subscriptions(self.site())
+        now = base.now()
         return (
             (
                 'name',
-                'standing',
+                'state',
                 'version',
                 'expires',
                 'verified_at',
                 'images',
                 'approved',
                 'last_code',
+                'failures',
+                'next_attempt',
             ),
             [
-                (
-                    item.name,
-                    _standing(item),
-                    item.state.list_version if item.state else '',
-                    base.shown_time(
-                        item.state.expires if item.state else None
-                    ),
-                    base.shown_time(
-                        item.state.verified_at if item.state else None
-                    ),
-                    item.images,
-                    item.approved,
-                    (item.state.last_code if item.state else '') or '',
-                )
-                for item in found
+                (item.name, str(item.condition(now)), *_row(item))
+                for item in catalogue.subscriptions(self.site())
             ],
         )
 
 
-def _standing(item: catalogue.Subscribed) -> str:
-    if item.problem:
-        return 'misconfigured'
-    if item.state is None:
-        return 'never synced'
-    if not item.state.configured or item.configured is None:
-        return 'unsubscribed'
-    return item.state.standing.value
+def _row(item: catalogue.Subscribed) -> tuple[Any, ...]:
+    state = item.state
+    if state is None:
+        return '', '', '', item.images, item.approved, '', 0, ''
+    return (
+        state.list_version or '',
+        base.shown_time(state.expires),
+        base.shown_time(state.verified_at),
+        item.images,
+        item.approved,
+        state.last_code or '',
+        state.failures,
+        base.shown_time(state.next_attempt),
+    )
 
 
 class SubscriptionShow(base.ShowOne):
@@ -80,10 +81,11 @@ class SubscriptionShow(base.ShowOne):
         item = catalogue.subscription(self.site(), parsed_args.name)
         fields: dict[str, Any] = {
             'name': item.name,
-            'standing': _standing(item),
+            'state': str(item.condition(base.now())),
             'problem': item.problem,
             'images': item.images,
             'approved': item.approved,
+            'waiting': item.waiting,
         }
         if item.configured is not None:
             rule = item.configured
@@ -94,6 +96,8 @@ class SubscriptionShow(base.ShowOne):
                 'endorser_issuer': rule.endorser_issuer,
                 'trust_anchors': rule.trust_anchors,
                 'approval': rule.approval.value,
+                'approve_if': [line.text for line in rule.approve_if],
+                'brake': _brake(rule.brake),
                 'projects': (
                     'all'
                     if rule.projects is None
@@ -112,6 +116,9 @@ class SubscriptionShow(base.ShowOne):
                 'last_attempt': base.shown_time(state.last_attempt),
                 'last_code': state.last_code,
                 'last_detail': state.last_detail,
+                'standing': state.standing.value,
+                'failures': state.failures,
+                'next_attempt': base.shown_time(state.next_attempt),
             }
         return tuple(fields), tuple(fields.values())
 
@@ -143,4 +150,49 @@ class SubscriptionReset(base.ShowOne):
         return (
             ('reset', 'version', 'created'),
             (state.name, state.list_version, base.shown_time(state.created)),
+        )
+
+
+def _brake(brake: subscription.Brake | None) -> str:
+    if brake is None:
+        return 'none'
+    return (
+        f'more than {brake.images} images or {brake.percent} % wait and '
+        f'{"go on running" if brake.keep else "are suspended"}'
+    )
+
+
+class SubscriptionConfirm(base.ShowOne):
+    """Let withdrawals act that wait, because a list lacked many images.
+
+    Ask the endorser first, by another way than the list. The reason is kept
+    in the history.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """Arguments of the command."""
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        parser.add_argument('name', metavar='NAME')
+        parser.add_argument('--reason', required=True)
+        return parser
+
+    def take_action(self, parsed_args: argparse.Namespace) -> Any:
+        """Confirm them."""
+        confirmed = waiting.confirm(
+            self.site(),
+            base.now(),
+            parsed_args.name,
+            base.who(),
+            parsed_args.reason,
+        )
+        self.app.LOG.info(
+            'confirmed; "hepix-vm sync" deactivates the images in Glance'
+        )
+        return (
+            ('confirmed', 'images', 'withdrawn'),
+            (
+                confirmed.subscription,
+                sorted({image.identifier for image in confirmed.images}),
+                [w.image_id for w in confirmed.withdrawals],
+            ),
         )

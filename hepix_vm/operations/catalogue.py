@@ -4,11 +4,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Mapping
 import dataclasses
 import datetime
 
+import sqlalchemy as sa
+
+from hepix_vm.catalogue import condition
+from hepix_vm.catalogue import database
 from hepix_vm.catalogue import kept
 from hepix_vm.catalogue import migrations
+from hepix_vm.catalogue import rehearsal
 from hepix_vm.catalogue import schema
 from hepix_vm.catalogue import settle
 from hepix_vm.catalogue import store
@@ -29,6 +35,7 @@ class Subscribed:
 
     :ivar configured: None when its group is gone or broken
     :ivar problem: what is wrong with its group, or ''
+    :ivar waiting: images whose withdrawal waits for a confirmation
     """
 
     name: str
@@ -37,14 +44,25 @@ class Subscribed:
     state: store.SubscriptionState | None
     images: int
     approved: int
+    waiting: int = 0
+
+    def condition(self, now: int) -> condition.Condition:
+        """How it fares at a time, in UNIX seconds."""
+        return condition.of(
+            self.state,
+            now,
+            self.configured is not None,
+            bool(self.problem),
+        )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Synced:
     """What one sync did.
 
-    :ivar warnings: CRLs that run out
+    :ivar warnings: CRLs that run out, and what waits for a confirmation
     :ivar cloud_problem: why Glance or Nova could not follow, or ''
+    :ivar waiting: images whose withdrawal waits, by subscription
     """
 
     reports: tuple[sync.Report, ...]
@@ -53,6 +71,8 @@ class Synced:
     running: tuple[servers.Judged, ...]
     warnings: tuple[str, ...]
     cloud_problem: str
+    reactivated: tuple[withdraw.Reactivated, ...] = ()
+    waiting: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     @property
     def well(self) -> bool:
@@ -61,6 +81,8 @@ class Synced:
             all(report.well for report in self.reports)
             and not self.cloud_problem
             and not any(image.error for image in self.deactivated)
+            and not any(image.error for image in self.reactivated)
+            and not self.waiting
         )
 
 
@@ -76,12 +98,12 @@ def subscriptions(site: site_.Site) -> tuple[Subscribed, ...]:
     """All subscriptions, configured or once configured, by name."""
     with site_.usable(site) as catalogue, catalogue.reading() as connection:
         states = store.subscription_states(connection)
-        images = store.images(connection)
+        counts = _counts(connection)
     found = []
     for name in sorted(set(states) | set(site.subscriptions)):
         configured = site.subscriptions.get(name)
         broken = isinstance(configured, errors.Misconfigured)
-        mine = [image for image in images if image.subscription == name]
+        images, approved = counts.get(name, (0, 0))
         found.append(
             Subscribed(
                 name=name,
@@ -92,11 +114,30 @@ def subscriptions(site: site_.Site) -> tuple[Subscribed, ...]:
                 ),
                 problem=str(configured) if broken else '',
                 state=states.get(name),
-                images=len(mine),
-                approved=sum(image.approved for image in mine),
+                images=images,
+                approved=approved,
             )
         )
     return tuple(found)
+
+
+def _counts(connection: sa.Connection) -> dict[str, tuple[int, int]]:
+    """Images that are listed, and approved ones, by subscription."""
+    table = schema.endorsement
+    rows = connection.execute(
+        sa.select(
+            table.c.subscription,
+            sa.func.count().label('images'),
+            sa.func.sum(sa.case((table.c.approved, 1), else_=0)).label(
+                'approved'
+            ),
+        )
+        .where(table.c.withdrawn == sa.false())
+        .group_by(table.c.subscription)
+    )
+    return {
+        row.subscription: (int(row.images), int(row.approved)) for row in rows
+    }
 
 
 def subscription(site: site_.Site, name: str) -> Subscribed:
@@ -125,7 +166,8 @@ def reset(
     :raises errors.Misconfigured: when there is no list of before, neither
         an accepted nor an imported one
     """
-    with site_.usable(site) as catalogue, catalogue.writing() as transaction:
+
+    def work(transaction: database.Transaction) -> store.SubscriptionState:
         state = store.subscription_state(transaction.connection, name)
         if state is None or state.list_version is None:
             raise errors.Misconfigured(
@@ -146,7 +188,10 @@ def reset(
             f'list {state.list_identifier} version {state.list_version} '
             f'created {state.created}: {reason}',
         )
-    return state
+        return state
+
+    with site_.usable(site) as catalogue:
+        return catalogue.transact(work)
 
 
 def lists_seen(site: site_.Site, name: str) -> list[store.ListSeen]:
@@ -160,20 +205,34 @@ def synchronise(
     now: int,
     only: frozenset[str] | None = None,
     told: Callable[[sync.Report], None] = lambda report: None,
+    due: bool = False,
 ) -> Synced:
     """Sync, withdraw, deactivate in Glance, and find what still runs.
 
     Withdrawing in the catalogue does not wait for the cloud: when Glance or
     Nova is away, that is said, and the next run catches up.
 
+    :param only: names; None means all
+    :param due: fetch only those whose time has come; stored lists whose
+        anchors or CRLs have changed are judged again in any case
     :raises errors.HepixError: when the catalogue itself cannot be used
     """
     with site_.usable(site) as catalogue:
         reports, withdrawals = sync.run(
-            catalogue, site.subscriptions, site.fetch, now, only, told=told
+            catalogue,
+            site.subscriptions,
+            site.fetch,
+            now,
+            only,
+            told=told,
+            timing=site.timing,
+            due=due,
         )
         kept.prune(catalogue, now, site.refused_kept_days)
+        with catalogue.reading() as connection:
+            waiting = store.waiting(connection)
         deactivated: tuple[withdraw.Deactivated, ...] = ()
+        reactivated: tuple[withdraw.Reactivated, ...] = ()
         running: tuple[servers.Judged, ...] = ()
         problem = ''
         try:
@@ -182,7 +241,8 @@ def synchronise(
                 glance = client.Glance(
                     session, site.cloud.region, site.cloud.interface
                 )
-                deactivated = withdraw.deactivate(catalogue, glance)
+                deactivated = withdraw.deactivate(catalogue, glance, now)
+                reactivated = withdraw.reactivate(catalogue, glance, now)
                 running = serving.on_withdrawn_images(site, now)
         except errors.HepixError as exc:
             problem = str(exc)
@@ -192,5 +252,53 @@ def synchronise(
         site.crl_warning,
     )
     return Synced(
-        reports, withdrawals, deactivated, running, warnings, problem
+        reports,
+        withdrawals,
+        deactivated,
+        running,
+        (*warnings, *(_waiting(*item) for item in waiting.items())),
+        problem,
+        reactivated,
+        waiting,
+    )
+
+
+def next_due(site: site_.Site, now: int) -> int | None:
+    """When syncing has something to do next, in UNIX seconds.
+
+    A CRL that is replaced before is not foreseen: sync now and then.
+
+    :returns: ``now`` or later; None when nothing is configured
+    :raises errors.HepixError: when the catalogue cannot be used
+    """
+    with site_.usable(site) as catalogue:
+        return sync.next_due(catalogue, site.subscriptions, site.timing, now)
+
+
+def rehearse(
+    site: site_.Site,
+    now: int,
+    only: frozenset[str] | None = None,
+    due: bool = False,
+) -> rehearsal.Rehearsed:
+    """What :func:`synchronise` would change in the catalogue; changes nothing.
+
+    :raises errors.HepixError: when the catalogue cannot be used
+    """
+    with site_.usable(site) as catalogue:
+        return rehearsal.rehearse(
+            catalogue,
+            site.subscriptions,
+            site.fetch,
+            now,
+            only,
+            due,
+            timing=site.timing,
+        )
+
+
+def _waiting(name: str, images: int) -> str:
+    return (
+        f'subscription {name}: the withdrawal of {images} images waits for '
+        f'"hepix-vm subscription confirm {name} --reason ..."'
     )
