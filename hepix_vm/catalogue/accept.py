@@ -18,8 +18,8 @@ import sqlalchemy as sa
 from hepix_vm.catalogue import database
 from hepix_vm.catalogue import demands
 from hepix_vm.catalogue import fetch
-from hepix_vm.catalogue import kept
 from hepix_vm.catalogue import judging
+from hepix_vm.catalogue import kept
 from hepix_vm.catalogue import merge
 from hepix_vm.catalogue import model
 from hepix_vm.catalogue import revocations
@@ -214,6 +214,7 @@ def store_list(
         new_list,
         state is not None and state.reset_at is not None,
         now,
+        state is not None and state.list_identifier != image_list.identifier,
     )
     if stored.problems and marks.judged_until is not None:
         # What stands in an entry's way may be gone at the next attempt.

@@ -25,17 +25,14 @@ from hepix_vm import imagelist
 class Stored:
     """What storing a list changed.
 
-    :ivar problems: entries that were left out, with the reason
-    :ivar held: images whose withdrawal waits for the operator
-    :ivar waiting: what to do about that; '' when none waits
+    :ivar problems: entries that were left out, with the reason, and
+        withdrawals that wait for the operator
     """
 
     new_list: bool
     added: int = 0
     withdrawn: int = 0
     problems: tuple[str, ...] = ()
-    held: int = 0
-    waiting: str = ''
 
 
 def merge(
@@ -67,11 +64,12 @@ def merge(
             subscription.name,
         ),
     )
-    before = {i.identifier for i in known.values() if not i.withdrawn}
-    lost = before - {entry.identifier for entry in entries}
-    brake = None if another_list else subscription.brake
-    if brake is None or not brake.holds(len(lost), len(before)):
-        lost = set()
+    live = [image for image in known.values() if not image.withdrawn]
+    lost = _held_back(
+        None if another_list else subscription.brake,
+        {image.identifier for image in live},
+        {entry.identifier for entry in entries},
+    )
     added: list[dict[str, Any]] = []
     for entry in entries:
         values = _row(entry, image_list.vo)
@@ -99,38 +97,71 @@ def merge(
     if added:
         connection.execute(schema.endorsement.insert(), added)
     gone = [image for image in known.values() if not image.withdrawn]
-    held = [image for image in gone if image.identifier in lost]
     withdrawn = [image.row for image in gone if image.identifier not in lost]
     _update(transaction, withdrawn, {'withdrawn': True, 'held_at': None})
-    _update(
-        transaction,
-        [image.row for image in held if image.held_at is None],
-        {'held_at': now},
-    )
+    _hold(transaction, subscription.name, live, lost, now)
+    if lost:
+        problems.append(_waiting(subscription.name, len(lost)))
     settle.approvals(transaction, subscription)
     transaction.put(
         schema.subscription,
         {'name': subscription.name},
         settle.settled_by(subscription),
     )
-    return Stored(
-        new_list,
-        len(added),
-        len(withdrawn),
-        tuple(problems),
-        len(lost),
-        _waiting(subscription.name, len(lost), len(before)),
-    )
+    return Stored(new_list, len(added), len(withdrawn), tuple(problems))
 
 
-def _waiting(name: str, held: int, images: int) -> str:
-    if not held:
-        return ''
+def _held_back(
+    brake: subscription_.Brake | None, before: set[str], listed: set[str]
+) -> set[str]:
+    """The images that are gone but may not go yet.
+
+    An image whose newer version is listed is not gone. What waits already
+    counts as there, so that a list that takes away little by little has to
+    wait all the same.
+    """
+    lost = before - listed
+    if brake is None or not brake.holds(len(lost), len(before)):
+        return set()
+    return lost
+
+
+def _hold(
+    transaction: database.Transaction,
+    name: str,
+    live: list[Any],
+    lost: set[str],
+    now: int,
+) -> None:
+    """Note what waits from now on, and tell the history of both ends."""
+    begins = [
+        image
+        for image in live
+        if image.identifier in lost and image.held_at is None
+    ]
+    ends = {
+        image.identifier
+        for image in live
+        if image.held_at is not None and image.identifier not in lost
+    }
+    _update(transaction, [image.row for image in begins], {'held_at': now})
+    if begins:
+        waiting = len({image.identifier for image in begins})
+        transaction.remember(
+            now, 'sync', 'withdrawals-held', name, f'{waiting} images'
+        )
+    if ends:
+        transaction.remember(
+            now, 'sync', 'withdrawals-released', name, f'{len(ends)} images'
+        )
+
+
+def _waiting(name: str, held: int) -> str:
     return (
-        f'{held} of {images} images are no longer listed, more than options '
-        'brake_images and brake_percent let go at once; their withdrawal '
-        'waits: ask the endorser, then run "hepix-vm subscription confirm '
-        f'{name} --reason ...", or wait for a list that names them again'
+        f'{held} images are gone, more than brake_images and brake_percent '
+        'let go at once; their withdrawal waits: ask the endorser, then run '
+        f'"hepix-vm subscription confirm {name} --reason ...", or wait for a '
+        'list that names them again'
     )
 
 

@@ -121,6 +121,16 @@ class Event:
     detail: str
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Anyway:
+    """Until when bytes run anyway, who said so, when and why."""
+
+    until: int
+    at: int
+    who: str
+    reason: str
+
+
 def subscription_state(
     connection: sa.Connection, name: str
 ) -> SubscriptionState | None:
@@ -239,6 +249,39 @@ def identifiers_held(
         )
         held.update({row.identifier: row.subscription for row in rows})
     return held
+
+
+def waiting(connection: sa.Connection) -> dict[str, int]:
+    """Images whose withdrawal waits, by configured subscription."""
+    images_ = schema.endorsement
+    holders = schema.subscription
+    rows = connection.execute(
+        sa.select(
+            images_.c.subscription,
+            sa.func.count(sa.distinct(images_.c.identifier)).label('images'),
+        )
+        .join(holders, holders.c.name == images_.c.subscription)
+        .where(
+            images_.c.held_at.is_not(None),
+            images_.c.withdrawn == sa.false(),
+            holders.c.configured == sa.true(),
+        )
+        .group_by(images_.c.subscription)
+        .order_by(images_.c.subscription)
+    )
+    return {row.subscription: int(row.images) for row in rows}
+
+
+def running_anyway(connection: sa.Connection, now: int) -> dict[str, Anyway]:
+    """What the site lets run although its endorsement has ended."""
+    table = schema.run_anyway
+    rows = connection.execute(
+        sa.select(table).where(table.c.until > now).order_by(table.c.sha512)
+    )
+    return {
+        row.sha512: Anyway(row.until, row.at, row.who, row.reason)
+        for row in rows
+    }
 
 
 def approvals(connection: sa.Connection, subscription: str) -> dict[str, str]:

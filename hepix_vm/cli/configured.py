@@ -42,4 +42,5 @@ def site(conf: cfg.ConfigOpts) -> site_.Site:
         timing=conf_sync.settings(conf),
         crl_warning=conf_trust.crl_warning(conf),
         refused_kept_days=conf.catalogue.refused_kept_days,
+        run_anyway_longest=conf.catalogue.run_anyway_longest,
     )

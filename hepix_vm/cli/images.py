@@ -20,6 +20,7 @@ _COLUMNS = (
     'size',
     'verdict',
     'code',
+    'state',
 )
 
 
@@ -33,6 +34,7 @@ def _row(judged: images.Judged) -> tuple[Any, ...]:
         image.size,
         judged.decision.verdict.value,
         judged.decision.code.value,
+        judged.decision.state.value,
     )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Mapping
 import dataclasses
+import datetime
 from pathlib import Path
 import time
 from typing import Any
@@ -32,13 +33,19 @@ _FAILURES = (
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class GlanceImage:
-    """An image as Glance shows it."""
+    """An image as Glance shows it.
+
+    :ivar created_at: UNIX seconds; None where Glance does not say
+    :ivar sha512: of its data, where Glance says so
+    """
 
     image_id: str
     name: str
     status: str
     size: int | None
     owner: str | None
+    created_at: int | None = None
+    sha512: str | None = None
 
 
 class Glance:
@@ -171,6 +178,13 @@ class Glance:
             lambda: self._client.images.deactivate(image_id),
         )
 
+    def reactivate(self, image_id: str) -> None:
+        """Make a deactivated image's data available again."""
+        _asked(
+            f'reactivate image {image_id}',
+            lambda: self._client.images.reactivate(image_id),
+        )
+
     def delete(self, image_id: str) -> None:
         """Delete an image of ours; one that is gone already is fine."""
         try:
@@ -188,7 +202,24 @@ def _image(image: Any) -> GlanceImage:
         status=str(image['status']),
         size=image.get('size'),
         owner=image.get('owner'),
+        created_at=_seconds(image.get('created_at')),
+        sha512=(
+            image.get('os_hash_value')
+            if image.get('os_hash_algo') == 'sha512'
+            else None
+        ),
     )
+
+
+def _seconds(moment: object) -> int | None:
+    """UNIX seconds of Glance's times, such as 2026-11-21T12:00:00Z."""
+    try:
+        found = datetime.datetime.fromisoformat(str(moment))
+        if found.tzinfo is None:
+            found = found.replace(tzinfo=datetime.UTC)
+        return int(found.timestamp())
+    except (ValueError, OverflowError):
+        return None
 
 
 def _asked(what: str, call: Callable[[], Any]) -> Any:

@@ -69,7 +69,8 @@ def approve(
         once, or its subscription decides by another rule
     """
     identifier = identifier.lower()
-    with site_.usable(site) as catalogue, catalogue.writing() as transaction:
+
+    def work(transaction: database.Transaction) -> store.Image:
         found = store.images(
             transaction.connection, subscription, named=identifier
         )
@@ -103,7 +104,10 @@ def approve(
         transaction.remember(
             now, who, 'image-approved', chosen.identifier, reason
         )
-    return chosen
+        return chosen
+
+    with site_.usable(site) as catalogue:
+        return catalogue.transact(work)
 
 
 def block(
@@ -115,11 +119,17 @@ def block(
     :returns: the Glance images whose records this withdrew
     :raises errors.Misconfigured: when nothing of that name is known
     """
-    with site_.usable(site) as catalogue, catalogue.writing() as transaction:
+
+    def work(
+        transaction: database.Transaction,
+    ) -> tuple[settle.Withdrawal, ...]:
         target = _block_target(transaction.connection, named.lower())
         _put_block(transaction, target, True, now, who, reason)
         transaction.remember(now, who, 'image-blocked', target, reason)
         return settle.records(transaction, now)
+
+    with site_.usable(site) as catalogue:
+        return catalogue.transact(work)
 
 
 def unblock(
@@ -130,7 +140,8 @@ def unblock(
     :returns: what was blocked
     :raises errors.Misconfigured: when it is not blocked
     """
-    with site_.usable(site) as catalogue, catalogue.writing() as transaction:
+
+    def work(transaction: database.Transaction) -> str:
         blocked = store.blocks(transaction.connection)
         target = named.lower()
         if target not in blocked:
@@ -142,7 +153,10 @@ def unblock(
             )
         _put_block(transaction, target, False, now, who, reason)
         transaction.remember(now, who, 'image-unblocked', target, reason)
-    return target
+        return target
+
+    with site_.usable(site) as catalogue:
+        return catalogue.transact(work)
 
 
 def _put_block(

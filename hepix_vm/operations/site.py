@@ -50,6 +50,7 @@ class Site:
     :ivar timing: how often each list is fetched
     :ivar crl_warning: how long before its end a CRL is warned about
     :ivar refused_kept_days: how long refused messages are kept
+    :ivar run_anyway_longest: seconds for which an image may run anyway
     """
 
     catalogue: database.Database
@@ -59,6 +60,7 @@ class Site:
     timing: timing_.Timing = dataclasses.field(default_factory=timing_.Timing)
     crl_warning: datetime.timedelta = datetime.timedelta(hours=48)
     refused_kept_days: int = 90
+    run_anyway_longest: int = 2592000
 
 
 @contextlib.contextmanager
