@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The history: read in pages, and held against its own chain.
 
-Whatever the length of the history, one page of it is in memory. What
-verifies here is what the catalogue itself says; that nobody rewrote all of
-it shows only against a head that was noted elsewhere.
+Whatever the length of the history, one page of it is in memory, and each is
+read by itself: on SQLite nobody writes while somebody reads.
+
+What verifies here is what the catalogue itself says; that nobody rewrote all
+of it shows only against a head that was noted elsewhere.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from hepix_vm.catalogue import chain
+from hepix_vm.catalogue import database
 from hepix_vm.catalogue import kept
 from hepix_vm.catalogue import schema
 
@@ -119,19 +122,22 @@ def newest(
     return [_line(row) for row in reversed(rows)]
 
 
-def lines(connection: sa.Connection, after: int = 0) -> Iterator[Line]:
+def lines(database_: database.Database, after: int = 0) -> Iterator[Line]:
     """All lines in their order, read a page at a time.
+
+    Lines that others add meanwhile are among them.
 
     :param after: number of the line to begin behind
     """
     table = schema.history
     while True:
-        rows = connection.execute(
-            sa.select(table)
-            .where(table.c.id > after)
-            .order_by(table.c.id)
-            .limit(_PAGE)
-        ).all()
+        with database_.reading() as connection:
+            rows = connection.execute(
+                sa.select(table)
+                .where(table.c.id > after)
+                .order_by(table.c.id)
+                .limit(_PAGE)
+            ).all()
         if not rows:
             return
         for row in rows:
@@ -174,7 +180,7 @@ def _line(row: Any) -> Line:
 
 
 def verify(
-    connection: sa.Connection, noted: str | None = None, most: int = 20
+    database_: database.Database, noted: str | None = None, most: int = 20
 ) -> Verified:
     """Hold every line and every kept message against the chain.
 
@@ -183,7 +189,7 @@ def verify(
     :param noted: a head (SHA-256) that was noted earlier, elsewhere
     :param most: misfits after which the look ends (count)
     """
-    walk = _Walk(connection, noted)
+    walk = _Walk(database_, noted)
     misfits: list[Misfit] = []
     for misfit in walk.misfits():
         misfits.append(misfit)
@@ -200,11 +206,13 @@ def verify(
 class _Walk:
     """One walk along the chain, beside the messages that it names."""
 
-    def __init__(self, connection: sa.Connection, noted: str | None) -> None:
-        self._connection = connection
+    def __init__(
+        self, database_: database.Database, noted: str | None
+    ) -> None:
+        self._database = database_
         self._noted = noted
         self._met = noted is None or noted == chain.GENESIS
-        self._seen = _Seen(connection)
+        self._seen = _Seen(database_)
         # Rows without the message that their line says was kept, until a
         # later line says that it was let go: row -> that first line.
         self._gone: dict[int, int] = {}
@@ -217,16 +225,17 @@ class _Walk:
         """What does not fit, in the order of the lines."""
         after = 0
         while True:
-            for line in lines(self._connection, after):
+            for line in lines(self._database, after):
                 after = line.row
                 yield from self._line(line)
             # Unbound rows are looked for before the head: a line that binds
             # one is counted in the head by the time the row is there.
             unbound = self._seen.peek()
-            said = head(self._connection)
+            with self._database.reading() as connection:
+                said = head(connection)
             if said.length == self.length and said.sha256 == self.last:
                 break
-            if next(lines(self._connection, after), None) is None:
+            if next(lines(self._database, after), None) is None:
                 yield from self._end(said)
                 break
         yield from self._rest(unbound)
@@ -290,7 +299,8 @@ class _Walk:
                 f'digest {bound.row_sha256}',
                 found,
             )
-        content = message(self._connection, bound.row)
+        with self._database.reading() as connection:
+            content = message(connection, bound.row)
         if content:
             self.messages += 1
             digest = hashlib.sha256(content).hexdigest()
@@ -356,8 +366,8 @@ def _gone(row: int, line: int, expected: str) -> Misfit:
 class _Seen:
     """The rows of ``list_seen`` without their messages, oldest first."""
 
-    def __init__(self, connection: sa.Connection) -> None:
-        self._connection = connection
+    def __init__(self, database_: database.Database) -> None:
+        self._database = database_
         self._last = 0
         self._page: list[dict[str, Any]] = []
 
@@ -365,13 +375,14 @@ class _Seen:
         """Number of the next row; None when there is none now."""
         if not self._page:
             table = schema.list_seen
-            rows = self._connection.execute(
-                sa.select(*(c for c in table.c if c.name != 'message'))
-                .where(table.c.id > self._last)
-                .order_by(table.c.id)
-                .limit(_PAGE)
-            ).mappings()
-            self._page = [dict(row) for row in reversed(rows.all())]
+            with self._database.reading() as connection:
+                rows = connection.execute(
+                    sa.select(*(c for c in table.c if c.name != 'message'))
+                    .where(table.c.id > self._last)
+                    .order_by(table.c.id)
+                    .limit(_PAGE)
+                ).mappings()
+                self._page = [dict(row) for row in reversed(rows.all())]
         return int(self._page[-1]['id']) if self._page else None
 
     def up_to(self, number: int) -> Iterator[dict[str, Any]]:

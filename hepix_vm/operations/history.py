@@ -11,9 +11,8 @@ import os
 from pathlib import Path
 import tempfile
 
-import sqlalchemy as sa
-
 from hepix_vm.catalogue import chain
+from hepix_vm.catalogue import database
 from hepix_vm.catalogue import history
 from hepix_vm.catalogue import kept
 from hepix_vm import errors
@@ -52,8 +51,8 @@ def verify(site: site_.Site, noted: str | None = None) -> history.Verified:
 
     :param noted: a head that was noted earlier, elsewhere
     """
-    with site_.usable(site) as catalogue, catalogue.reading() as connection:
-        return history.verify(connection, noted)
+    with site_.usable(site) as catalogue:
+        return history.verify(catalogue, noted)
 
 
 def export(
@@ -72,25 +71,28 @@ def export(
     problems = []
     if messages is not None:
         _make(messages)
-    with site_.usable(site) as catalogue, catalogue.reading() as connection:
-        for line in history.lines(connection):
+    with site_.usable(site) as catalogue:
+        for line in history.lines(catalogue):
             write(json.dumps(dataclasses.asdict(line)) + '\n')
             last, length = line.sha256, length + 1
             if messages is None or line.event != kept.SEEN:
                 continue
             try:
-                files += _export(connection, line, messages)
+                files += _export(catalogue, line, messages)
             except errors.NotBelieved as exc:
                 problems.append(str(exc))
     return Exported(history.Head(last, length), files, tuple(problems))
 
 
 def _export(
-    connection: sa.Connection, line: history.Line, folder: Path
+    catalogue: database.Database, line: history.Line, folder: Path
 ) -> int:
     """Write the message that a line names; returns how many files."""
     bound = kept.bound(line.detail)
-    content = history.message(connection, bound.row) if bound else b''
+    if bound is None:
+        return 0
+    with catalogue.reading() as connection:
+        content = history.message(connection, bound.row)
     if not content:
         return 0
     # The digest, not what the row says, becomes the name of a file.
