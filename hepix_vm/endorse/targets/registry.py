@@ -24,6 +24,7 @@ import urllib.parse
 import requests
 
 from hepix_vm.endorse.targets import interface
+from hepix_vm.endorse.targets import registry_client
 from hepix_vm import errors
 
 #: A signed image list, as its endorser's S/MIME message.
@@ -52,53 +53,14 @@ class Registry:
                 f'{url!r}: expected oci://HOST/REPOSITORY:TAG'
             )
         self._place = f'{self._host}/{self._repository}:{tag}'
-        self._client = self._connected(access)
-
-    def _connected(self, access: interface.Access) -> Any:
-        provider = _library()
-
-        class Client(provider.Registry):  # type: ignore[misc, name-defined]
-            """Says at once what failed: publishing can be run again."""
-
-            do_request = provider.Registry.do_request.__wrapped__
-
-        verify = str(access.ca_file) if access.ca_file else True
-        client = Client(
-            hostname=self._host,
-            insecure=self._scheme == 'http',
-            tls_verify=verify,
-            auth_backend=self._backend(access),
+        self._client = registry_client.connect(
+            self._host, self._scheme, access
         )
-        _limit_time(client.session, access.timeout)
-        if access.client_certificate is not None:
-            client.session.cert = (
-                str(access.client_certificate),
-                str(access.client_key or access.client_certificate),
-            )
-        if access.user is not None and access.password is not None:
-            client.auth.set_basic_auth(access.user, access.password)
-        elif access.token is not None:
-            client.auth.set_token_auth(access.token)
-        else:
+        if not access.has_secret:
             # What "docker login" or "oras login" left.
-            client.auth.load_configs(client.get_container(self._place))
-        return client
-
-    def _backend(self, access: interface.Access) -> str:
-        """How the registry wants to know us; the library cannot tell."""
-        if access.token is not None:
-            return 'token'
-        url = f'{self._scheme}://{self._host}/v2/'
-        try:
-            answer = requests.get(
-                url,
-                timeout=access.timeout,
-                verify=str(access.ca_file) if access.ca_file else True,
+            self._client.auth.load_configs(
+                self._client.get_container(self._place)
             )
-        except (requests.RequestException, OSError) as exc:
-            raise interface.away(url, exc) from exc
-        challenge = answer.headers.get('WWW-Authenticate', '')
-        return 'basic' if challenge.lower().startswith('basic') else 'token'
 
     def locate(self, uri: str) -> str | None:
         """The digest of a blob of this repository."""
@@ -246,25 +208,3 @@ class Registry:
 
 def _descriptor(digest: str, size: int, kind: str) -> dict[str, Any]:
     return {'mediaType': kind, 'digest': digest, 'size': size}
-
-
-def _limit_time(session: requests.Session, seconds: float) -> None:
-    class Adapter(requests.adapters.HTTPAdapter):
-        """The library's requests name no time-out."""
-
-        def send(self, *args: Any, **more: Any) -> requests.Response:
-            more['timeout'] = more.get('timeout') or seconds
-            return super().send(*args, **more)
-
-    session.mount('http://', Adapter())
-    session.mount('https://', Adapter())
-
-
-def _library() -> Any:
-    try:
-        import oras.provider
-    except ImportError as exc:
-        raise errors.Misconfigured(
-            'registries need oras; run "pip install \'hepix_vm[oci]\'"'
-        ) from exc
-    return oras.provider
