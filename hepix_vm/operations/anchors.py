@@ -98,7 +98,10 @@ def warnings(
     now: datetime.datetime,
     warning: datetime.timedelta,
 ) -> tuple[str, ...]:
-    """What runs out soon, or has run out, in any directory in use."""
+    """What runs out soon, has run out or cannot be used.
+
+    Of every directory in use, once.
+    """
     found = []
     for name in directories(site):
         try:
@@ -106,6 +109,7 @@ def warnings(
         except errors.HepixError:
             # The subscription's own report says so.
             continue
+        found += [f'{name}: {problem}' for problem in shown.problems]
         found += [
             f'{name}: the CRL of {authority.subject} {_ends(authority)}; '
             'run fetch-crl'

@@ -112,6 +112,16 @@ def _site(*directories: Path) -> site_.Site:
     )
 
 
+def test_broken_file_is_warned_about_and_not_the_end(tmp_path: Path) -> None:
+    made = tmp_path / 'anchors'
+    endorser.Endorser.create(name='First').write_trust_anchors(made)
+    (made / '0123abcd.r0').write_bytes(b'an error page')
+    (warning,) = anchors.warnings(_site(made), endorser.now_utc(), DAY)
+    assert warning == (
+        f'{made}: 0123abcd.r0: it holds no complete certificate or CRL'
+    )
+
+
 def test_what_runs_out_is_warned_about_once_a_directory(
     directory: Path, tmp_path: Path
 ) -> None:
