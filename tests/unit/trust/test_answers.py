@@ -125,6 +125,21 @@ class TestValidity:
             'expired-certificate',
         )
 
+    def test_of_what_was_loaded_once_is_judged_at_each_time_anew(self):
+        anchors = judging.anchors_of(usual())
+        message = usual().message
+        for now, code in (
+            (pki.NOW, 'ok'),
+            (pki.NOW + 31 * pki.DAY, 'crl-expired'),
+            (pki.NOW, 'ok'),
+        ):
+            try:
+                trust.verify(message, anchors, trust.Policy(), now)
+            except errors.Refused as refused:
+                assert refused.code == code
+            else:
+                assert code == 'ok'
+
     def test_of_a_list(self):
         skew = trust.Policy().clock_skew
         for created, code in (
