@@ -20,6 +20,7 @@ from tests.cloud import services
 from tests.cloud import site as sites
 from tests.cloud import steps
 from tests.cloud import supervisor as supervisors
+from tests.cloud import volumes
 
 COMPUTE_VERSION = '2.96'
 FLAVOR = 'tiny'
@@ -179,6 +180,7 @@ class Cloud:
             *services.foundation(self.site),
             *services.apis(self.site),
             *services.nova(self.site),
+            *volumes.services(self.site),
         ]
 
     def detach(self) -> None:

@@ -54,11 +54,16 @@ def create(site: sites.Site, names: Iterable[str]) -> None:
 
 def has_begun(site: sites.Site, binary: str) -> bool:
     """Say whether a process of nova has ever registered itself."""
-    return _count(site, 'COUNT(*)', binary) > 0
+    return _count(site, 'COUNT(*)', binary, 'nova') > 0
 
 
-def _count(site: sites.Site, expression: str, binary: str) -> int:
-    query = f'SELECT {expression} FROM nova.services WHERE `binary` = %s'  # noqa: S608
+def _count(
+    site: sites.Site, expression: str, binary: str, database: str
+) -> int:
+    query = (
+        f'SELECT {expression} FROM `{database}`.services '  # noqa: S608
+        'WHERE `binary` = %s'
+    )
     with (
         contextlib.closing(connect(site)) as connection,
         connection.cursor() as cursor,
@@ -69,20 +74,25 @@ def _count(site: sites.Site, expression: str, binary: str) -> int:
 
 
 class Reported:
-    """Says whether a process of nova has reported itself since the first call.
+    """Says whether a process has reported itself since the first call.
 
-    Nova writes a report a few seconds after a process has begun to take
-    messages (``services.report_count`` in its database).
+    Nova and cinder write a report a few seconds after a process has begun to
+    take messages (``services.report_count`` in their database).
     """
 
-    def __init__(self, site: sites.Site, binary: str) -> None:
+    def __init__(
+        self, site: sites.Site, binary: str, database: str = 'nova'
+    ) -> None:
         self._site = site
         self._binary = binary
+        self._database = database
         self._before: int | None = None
 
     def __call__(self) -> bool:
         """Return true once the count of reports has grown."""
-        count = _count(self._site, 'SUM(report_count)', self._binary)
+        count = _count(
+            self._site, 'SUM(report_count)', self._binary, self._database
+        )
         if self._before is None:
             self._before = count
         return count > self._before

@@ -10,6 +10,7 @@ from tests.cloud import configuration
 from tests.cloud import options as opts
 from tests.cloud import settings
 from tests.cloud import site as sites
+from tests.cloud import volumes
 
 _FILES = {
     'keystone': ('keystone', settings.keystone),
@@ -17,6 +18,7 @@ _FILES = {
     'glance-image-import': ('glance', settings.glance_image_import),
     'placement': ('placement', settings.placement),
     'nova': ('nova', settings.nova),
+    'cinder': ('cinder', volumes.settings),
 }
 
 
@@ -62,6 +64,12 @@ def write(site: sites.Site) -> None:
     if site.options.context_app is not None:
         paste = settings.with_context_app(paste, site.options.context_app)
     _write(site.etc('nova') / 'api-paste.ini', paste)
+    _write(
+        site.etc('cinder') / 'api-paste.ini',
+        _shipped(site, 'cinder/api-paste.ini'),
+    )
+    _write(site.etc('cinder') / 'shares', f'{volumes.share(site)}\n')
+    volumes.write_programs(site)
     _write(site.etc('rabbitmq') / 'rabbitmq.conf', settings.rabbitmq(site))
 
 
@@ -77,6 +85,10 @@ def make_folders(site: sites.Site) -> None:
     for name in (
         'cache',
         'rabbitmq',
+        'cinder/conversion',
+        'cinder/lock',
+        'cinder/share',
+        'cinder/mnt',
         'glance/local',
         'glance/local2',
         'glance/staging',

@@ -15,7 +15,7 @@ DOMAIN = 'default'
 ADMIN = 'admin'
 PEOPLE = {'demo': 'demo', 'other': 'other'}
 """User and their project, made in every cloud."""
-_SERVICE_USERS = ('glance', 'nova', 'placement')
+_SERVICE_USERS = ('cinder', 'glance', 'nova', 'placement')
 _INTERFACES = ('public', 'internal', 'admin')
 
 
@@ -71,6 +71,11 @@ def catalogue(site: sites.Site) -> tuple[Service, ...]:
         url = site.url('nova-api') + '/v2.1'
         found.append(Service('compute', 'nova', url))
         found.append(Service('network', 'neutron', site.url('network')))
+    if 'cinder' in parts:
+        url = site.url('cinder-api') + '/v3'
+        found.append(Service('block-storage', 'cinder', url))
+        # What nova and older clients look for.
+        found.append(Service('volumev3', 'cinderv3', url))
     return tuple(found)
 
 

@@ -35,6 +35,7 @@ from tests.cloud import state as states
 from tests.cloud import steps
 from tests.cloud import supervisor as supervisors
 from tests.cloud import template
+from tests.cloud import volumes
 
 Report = Callable[[str], None]
 
@@ -91,6 +92,8 @@ def _steps(cloud: clouds.Cloud, report: Report) -> list[steps.Step]:
     if 'keystone' in options.parts:
         fill = identity.Identity(site).fill
         found.append(steps.Call('identity', fill, ('keystone',)))
+    if 'cinder' in options.parts:
+        found += volumes.services(site)
     if 'nova' in options.parts:
         found += services.nova(site)
         found.append(
@@ -124,7 +127,7 @@ def _clean(layout: layouts.Layout) -> None:
 def _prepare(
     options: opts.CloudOptions, work: pathlib.Path, report: Report
 ) -> tuple[sites.Site, supervisors.Supervisor, ports.Block]:
-    services.require_programs()
+    services.require_programs(options.parts)
     release = releases.RELEASES[options.release]
     layout = layouts.Layout(work)
     _clean(layout)

@@ -25,6 +25,8 @@ Sections = Mapping[str, Mapping[str, Value]]
 FOUNDATION = frozenset({'mariadb', 'rabbitmq'})
 IDENTITY = FOUNDATION | {'keystone'}
 ALL = IDENTITY | {'glance', 'placement', 'nova'}
+OPTIONAL = frozenset({'cinder', 'libvirt'})
+"""Parts that a cloud has only when they are asked for."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -34,7 +36,7 @@ class CloudOptions:
     release: str = releases.DEFAULT
     """Name of a release in :data:`tests.cloud.releases.RELEASES`."""
     parts: frozenset[str] = ALL
-    """Which of the names in :data:`ALL`."""
+    """Which of the names in :data:`ALL` and :data:`OPTIONAL`."""
     checkout: pathlib.Path | None = None
     """Source of a package that the services shall find, installed without its
     dependencies for this cloud alone."""
@@ -50,7 +52,7 @@ class CloudOptions:
     extra: Mapping[str, Sections] = dataclasses.field(default_factory=dict)
     """More configuration, by the name of the file without ``.conf``:
     ``keystone``, ``glance-api``, ``glance-image-import``, ``placement``,
-    ``nova``."""
+    ``nova``, ``cinder``."""
     environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """More environment variables of all services and console scripts."""
     prepare: Callable[[cloud.Cloud], None] | None = None

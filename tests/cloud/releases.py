@@ -12,6 +12,7 @@ DEFAULT = '2026.2'
 # under test requires, which shares the environment of the services, and what
 # builds it.
 PACKAGES = (
+    'cinder',
     'glance',
     'keystone',
     'nova',

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """How each service of a cloud is started and when it is ready."""
 
+import dataclasses
 import os
 import pathlib
 import pwd
@@ -9,10 +10,12 @@ import sys
 
 from tests.cloud import databases
 from tests.cloud import errors
+from tests.cloud import hypervisor
 from tests.cloud import ports
 from tests.cloud import site as sites
 from tests.cloud import steps
 from tests.cloud import supervisor
+from tests.cloud import volumes
 
 PORTS = (
     'keystone',
@@ -20,6 +23,7 @@ PORTS = (
     'placement',
     'nova-api',
     'nova-metadata',
+    'cinder-api',
     'network',
     'rabbitmq',
     'rabbitmq-dist',
@@ -28,19 +32,25 @@ PORTS = (
 # MariaDB does not run as root unless it is told that this is meant.
 MARIADB_USER = f'--user={pwd.getpwuid(os.getuid()).pw_name}'
 PROGRAMS = ('epmd', 'git', 'mariadb-install-db', 'mariadbd')
+OPTIONAL_PROGRAMS = {
+    'cinder': ('mount', 'qemu-img', 'unshare'),
+    'libvirt': hypervisor.PROGRAMS,
+}
 CONDUCTOR = 'conductor has begun'
 RABBITMQ = '/usr/lib/rabbitmq/lib'
 
 
-def require_programs() -> None:
+def require_programs(parts: frozenset[str] = frozenset()) -> None:
     """See that the programs of the system's packages are there.
 
+    :param parts: the optional parts that shall be started, too
     :raises errors.CloudError: with all that are missing
     """
+    needed = list(PROGRAMS)
+    for part in sorted(parts & OPTIONAL_PROGRAMS.keys()):
+        needed += OPTIONAL_PROGRAMS[part]
     missing = [
-        name
-        for name in PROGRAMS
-        if not shutil.which(name, path=supervisor.PATH)
+        name for name in needed if not shutil.which(name, path=supervisor.PATH)
     ]
     if not list(pathlib.Path(RABBITMQ).glob('*/sbin/rabbitmq-server')):
         missing.append('rabbitmq-server')
@@ -143,6 +153,7 @@ def _wsgi(
     environment: dict[str, str],
     needs: tuple[str, ...],
     threads: int,
+    arguments: tuple[str, ...] = (),
 ) -> steps.Service:
     port = site.ports[name]
     argv = (
@@ -177,6 +188,7 @@ def _wsgi(
         '67108864',
         '--chunked-input-timeout',
         '60',
+        *arguments,
     )
     return steps.Service(
         name,
@@ -232,7 +244,54 @@ def apis(site: sites.Site) -> list[steps.Step]:
         found.append(
             wsgi('nova-metadata', 'nova', 'nova.wsgi.metadata', 4, CONDUCTOR)
         )
+    if 'cinder' in site.options.parts:
+        file = site.etc('cinder') / 'cinder.conf'
+        found.append(
+            _wsgi(
+                site,
+                'cinder-api',
+                'cinder.wsgi.api',
+                {},
+                base,
+                4,
+                ('--pyargv', f'--config-file {file}'),
+            )
+        )
     return found
+
+
+def _compute(site: sites.Site) -> steps.Service:
+    """Return nova-compute, with a libvirt of its own if there is to be one."""
+    plain = _nova(site, 'nova-compute', ('network', 'placement', CONDUCTOR))
+    if 'libvirt' not in site.options.parts:
+        return plain
+    launcher = (
+        sys.executable,
+        str(supervisor.ROOT / 'tests/cloud/hypervisor.py'),
+        str(site.layout.work),
+    )
+    _bind_libvirt(site)
+    return dataclasses.replace(
+        plain, argv=volumes.separate(site, (*launcher, *plain.argv))
+    )
+
+
+def _bind_libvirt(site: sites.Site) -> None:
+    """Let the services' environment find the system's binding.
+
+    :raises errors.CloudError: when it is for another version of Python
+    """
+    version = f'cpython-{sys.version_info.major}{sys.version_info.minor}'
+    native = list(hypervisor.BINDING.glob(f'libvirtmod*.{version}-*.so'))
+    if not native:
+        raise errors.CloudError(
+            f'no libvirt binding for {version} in {hypervisor.BINDING}; '
+            "run tools/install-system-packages with the system's Python"
+        )
+    for path in (*native, *hypervisor.BINDING.glob('libvirt*.py')):
+        link = site.layout.site / path.name
+        if not link.is_symlink():
+            link.symlink_to(path)
 
 
 def nova(site: sites.Site) -> list[steps.Step]:
@@ -261,5 +320,5 @@ def nova(site: sites.Site) -> list[steps.Step]:
             ('identity', 'rabbitmq'),
             log_of='nova-conductor',
         ),
-        _nova(site, 'nova-compute', ('network', 'placement', CONDUCTOR)),
+        _compute(site),
     ]

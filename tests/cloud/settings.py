@@ -5,6 +5,7 @@ from tests.cloud.options import Sections
 from tests.cloud.options import Value
 from tests.cloud import ports
 from tests.cloud import site as sites
+from tests.cloud import volumes
 
 HOST = 'compute-1'
 IMPORT_METHODS = ('glance-direct', 'web-download', 'copy-image')
@@ -13,28 +14,6 @@ FILTERS = (
     'ComputeCapabilitiesFilter',
     'ImagePropertiesFilter',
 )
-
-
-def _credentials(site: sites.Site, user: str) -> dict[str, Value]:
-    return {
-        'auth_type': 'password',
-        'auth_url': site.url('keystone') + '/v3',
-        'project_domain_id': 'default',
-        'user_domain_id': 'default',
-        'project_name': 'service',
-        'username': user,
-        'password': site.password,
-        'region_name': sites.REGION,
-    }
-
-
-def _token(site: sites.Site, user: str) -> dict[str, Value]:
-    return {
-        **_credentials(site, user),
-        'www_authenticate_uri': site.url('keystone'),
-        'service_token_roles': 'service',
-        'service_token_roles_required': True,
-    }
 
 
 def _database(site: sites.Site, name: str) -> dict[str, Value]:
@@ -81,7 +60,7 @@ def glance(site: sites.Site) -> Sections:
         'os_glance_tasks_store': {
             'filesystem_store_datadir': str(data / 'tasks')
         },
-        'keystone_authtoken': _token(site, 'glance'),
+        'keystone_authtoken': site.token('glance'),
         'paste_deploy': {
             'flavor': 'keystone',
             'config_file': str(site.etc('glance') / 'glance-api-paste.ini'),
@@ -117,7 +96,7 @@ def placement(site: sites.Site) -> Sections:
         'DEFAULT': _logging(),
         'api': {'auth_strategy': 'keystone'},
         'placement_database': _database(site, 'placement'),
-        'keystone_authtoken': _token(site, 'placement'),
+        'keystone_authtoken': site.token('placement'),
     }
 
 
@@ -140,10 +119,6 @@ def _scheduling(site: sites.Site) -> dict[str, dict[str, Value]]:
 def nova(site: sites.Site) -> Sections:
     """Return ``nova.conf``, which all of nova's services share."""
     data = site.layout.data / 'nova'
-    messages = (
-        f'rabbit://{sites.RABBIT_USER}:{site.password}@'
-        f'{ports.ADDRESS}:{site.ports["rabbitmq"]}/'
-    )
     return {
         'DEFAULT': {
             **_logging(),
@@ -151,10 +126,14 @@ def nova(site: sites.Site) -> Sections:
             'instances_path': str(data / 'instances'),
             'my_ip': ports.ADDRESS,
             'host': HOST,
-            'transport_url': messages,
+            'transport_url': site.messages,
             # Unlike FakeDriver it keeps its node's identity, so that
             # nova-compute can be started again.
-            'compute_driver': 'fake.FakeDriverWithoutFakeNodes',
+            'compute_driver': (
+                'libvirt.LibvirtDriver'
+                if 'libvirt' in site.options.parts
+                else 'fake.FakeDriverWithoutFakeNodes'
+            ),
             'vif_plugging_is_fatal': False,
             'vif_plugging_timeout': 0,
             'flat_injected': False,
@@ -166,26 +145,51 @@ def nova(site: sites.Site) -> Sections:
         'api': {'auth_strategy': 'keystone'},
         'api_database': _database(site, 'nova_api'),
         'database': _database(site, 'nova'),
-        'cinder': _credentials(site, 'nova'),
+        'cinder': site.credentials('nova'),
         'conductor': {'workers': 1},
-        'glance': _credentials(site, 'nova'),
-        'keystone_authtoken': _token(site, 'nova'),
+        'glance': site.credentials('nova'),
+        'keystone_authtoken': site.token('nova'),
         'neutron': {
-            **_credentials(site, 'nova'),
+            **site.credentials('nova'),
             'service_metadata_proxy': True,
             'metadata_proxy_shared_secret': site.metadata_secret,
         },
         'oslo_concurrency': {'lock_path': str(data / 'lock')},
         'oslo_messaging_rabbit': {'heartbeat_in_pthread': True},
-        'placement': _credentials(site, 'nova'),
+        'placement': site.credentials('nova'),
         'service_user': {
-            **_credentials(site, 'nova'),
+            **site.credentials('nova'),
             'send_service_user_token': True,
         },
         'serial_console': {'enabled': False},
         'spice': {'enabled': False},
         'vnc': {'enabled': False},
         **_scheduling(site),
+        **_guests(site),
+    }
+
+
+def _guests(site: sites.Site) -> dict[str, dict[str, Value]]:
+    if 'libvirt' not in site.options.parts:
+        return {}
+    helper: dict[str, Value] = {
+        'helper_command': (
+            f'{site.program("privsep-helper")} --config-file '
+            f'{site.etc("nova") / "nova.conf"}'
+        )
+    }
+    return {
+        'libvirt': {
+            'virt_type': 'qemu',
+            'cpu_mode': 'none',
+            'images_type': 'qcow2',
+            'inject_partition': -2,
+            'nfs_mount_point_base': str(volumes.mount_base(site)),
+        },
+        'nova_sys_admin': helper,
+        'privsep_osbrick': helper,
+        'vif_plug_ovs_privileged': helper,
+        'vif_plug_linux_bridge_privileged': helper,
     }
 
 

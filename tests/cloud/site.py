@@ -16,6 +16,7 @@ DATABASES = (
     'nova_api',
     'nova_cell0',
     'nova',
+    'cinder',
 )
 REGION = 'RegionOne'
 RABBIT_USER = 'cloud'
@@ -35,6 +36,36 @@ class Site:
     def url(self, service: str) -> str:
         """Return the root URL of a service."""
         return f'http://{ports.ADDRESS}:{self.ports[service]}'
+
+    @property
+    def messages(self) -> str:
+        """Return the URL of the message queue."""
+        return (
+            f'rabbit://{RABBIT_USER}:{self.password}@'
+            f'{ports.ADDRESS}:{self.ports["rabbitmq"]}/'
+        )
+
+    def credentials(self, user: str) -> dict[str, opts.Value]:
+        """Return the options with which a service logs in."""
+        return {
+            'auth_type': 'password',
+            'auth_url': self.url('keystone') + '/v3',
+            'project_domain_id': 'default',
+            'user_domain_id': 'default',
+            'project_name': 'service',
+            'username': user,
+            'password': self.password,
+            'region_name': REGION,
+        }
+
+    def token(self, user: str) -> dict[str, opts.Value]:
+        """Return the options with which a service checks tokens."""
+        return {
+            **self.credentials(user),
+            'www_authenticate_uri': self.url('keystone'),
+            'service_token_roles': 'service',
+            'service_token_roles_required': True,
+        }
 
     def database(self, name: str) -> str:
         """Return the SQLAlchemy URL of a database."""

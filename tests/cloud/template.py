@@ -27,6 +27,7 @@ from tests.cloud import site as sites
 from tests.cloud import state as states
 from tests.cloud import steps
 from tests.cloud import supervisor as supervisors
+from tests.cloud import volumes
 
 DATA = 'mariadb'
 PASSWORD = 'password'
@@ -140,6 +141,7 @@ def _steps(site: sites.Site) -> list[steps.Step]:
         *_nova(site),
         *_keystone(site),
         *_images_and_inventory(site),
+        volumes.migration(site),
     ]
 
 

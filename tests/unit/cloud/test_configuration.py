@@ -34,6 +34,8 @@ def make_site(
     venv = work / 'venv'
     (venv / 'etc' / 'glance').mkdir(parents=True)
     (venv / 'etc' / 'nova').mkdir(parents=True)
+    (venv / 'etc' / 'cinder').mkdir(parents=True)
+    (venv / 'etc/cinder/api-paste.ini').write_text('[pipeline:y]\n')
     (venv / 'etc/glance/glance-api-paste.ini').write_text('[pipeline:x]\n')
     (venv / 'etc/nova/api-paste.ini').write_text(PASTE)
     return sites.Site(
