@@ -483,6 +483,7 @@ def test_reader_notices_a_store_that_was_put_back(
     with rows.store.engine().begin() as connection:
         # As of a moment before: no row is newer than what the reader has.
         connection.execute(schema.endorsement.delete())
+        connection.execute(schema.mark.delete())
         connection.execute(schema.catalogue.update().values(number=1))
     until(asked, Reason.NOT_ENDORSED)
     rows.endorse(DATA)
