@@ -210,6 +210,9 @@ class Site:
                     'reason': '',
                 },
             )
+            made = self.configured[name]
+            assert isinstance(made, subscription.Subscription)
+            settle.approvals(transaction, made)
 
     def rows(self, statement: sa.Select[Any]) -> list[Any]:
         """The rows of a query."""

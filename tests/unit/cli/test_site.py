@@ -50,6 +50,8 @@ COMMANDS = [
     ('image', 'block', 'x'),
     ('image', 'unblock', 'x'),
     ('image', 'explain', 'x'),
+    ('image', 'run-anyway', 'x', '--end'),
+    ('subscription', 'confirm', 'main', '--reason', 'x'),
     ('list', 'show', '--subscription', 'main'),
     ('publish',),
     ('server', 'list', '--not-approved'),
@@ -310,6 +312,7 @@ def test_images_and_what_is_decided_of_them(synced, image):
         'size': len(DATA),
         'verdict': 'refused',
         'code': 'not-approved',
+        'state': 'fresh',
     }
 
 
@@ -461,6 +464,14 @@ KEYS = [
     'glance',
     'blocks',
     'history',
+    'signers',
+    'rules',
+    'files',
+    'records',
+    'publications',
+    'servers',
+    'servers_unknown',
+    'changes',
 ]
 
 
