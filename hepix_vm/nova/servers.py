@@ -59,27 +59,33 @@ class Nova:
             endpoint_type=interface,
         )
 
-    def servers(self) -> Iterator[Server]:
+    def servers(self, image_id: str | None = None) -> Iterator[Server]:
         """All servers of all projects, page by page.
 
+        :param image_id: only those made from this Glance image
         :raises errors.TryAgain: when Nova cannot be asked
         :raises errors.Misconfigured: when the account may not ask
         """
+        wanted: dict[str, Any] = {'all_tenants': True}
+        if image_id is not None:
+            wanted['image'] = image_id
         marker: str | None = None
         while True:
-            page = self._page(marker)
+            page = self._page(wanted, marker)
             yield from page
             # A site may allow fewer servers a page than are asked for.
             if not page:
                 return
             marker = page[-1].server_id
 
-    def _page(self, marker: str | None) -> list[Server]:
+    def _page(
+        self, wanted: dict[str, Any], marker: str | None
+    ) -> list[Server]:
         try:
             return [
                 _server(server)
                 for server in self._client.servers.list(
-                    search_opts={'all_tenants': True},
+                    search_opts=wanted,
                     marker=marker,
                     limit=_PAGE,
                 )

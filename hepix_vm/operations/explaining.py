@@ -1,15 +1,65 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Why an image is approved or refused, and all that led there."""
+"""Why an image is approved or refused, and all that led there: list, signer,
+rule, file, Glance, servers.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Mapping
 import dataclasses
 
-from hepix_vm.catalogue import loading
+import sqlalchemy as sa
+
+from hepix_vm.catalogue import excerpt
+from hepix_vm.catalogue import history
 from hepix_vm.catalogue import model
+from hepix_vm.catalogue import origin
 from hepix_vm.catalogue import store
+from hepix_vm import errors
+from hepix_vm.nova import servers as servers_
 from hepix_vm.operations import images
+from hepix_vm.operations import rules
 from hepix_vm.operations import site as site_
+
+#: Seconds that Nova may take for an answer; the rest does not wait longer.
+NOVA_WAIT = 30.0
+
+# Lines of the history by subject (count).
+_LINES = 100
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Endorsed:
+    """One endorsement with where it comes from and what the site says.
+
+    :ivar came_with: the list that this version first stood in
+    :ivar case: see :mod:`hepix_vm.operations.rules`
+    """
+
+    judged: images.Judged
+    came_with: origin.SignedList | None
+    case: rules.Case
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Followed:
+    """A subscription, and the list that it stands on."""
+
+    state: store.SubscriptionState
+    newest: origin.SignedList | None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Servers:
+    """Servers that run from the image.
+
+    :ivar problem: why they are not known, or ''
+    """
+
+    found: tuple[servers_.Server, ...] = ()
+    problem: str = ''
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -18,80 +68,213 @@ class Explained:
 
     :ivar decision: of the Glance image when one was named, else of the
         bytes
+    :ivar changes: what would change the decision
     """
 
     decision: model.Decision
-    endorsements: tuple[images.Judged, ...]
-    subscriptions: tuple[store.SubscriptionState, ...]
+    endorsements: tuple[Endorsed, ...]
+    subscriptions: tuple[Followed, ...]
     records: tuple[store.Record, ...]
+    publications: tuple[origin.Publication, ...]
     blocks: tuple[store.Event, ...]
-    history: tuple[store.Event, ...]
+    history: tuple[history.Line, ...]
+    servers: Servers
+    changes: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Named:
+    """What a name stands for."""
+
+    images: list[store.Image]
+    records: list[store.Record]
+    publications: list[origin.Publication]
+
+    def contents(self) -> list[str]:
+        """SHA-512 values."""
+        contents = {record.sha512 for record in self.records}
+        return sorted(contents | {image.sha512 for image in self.images})
+
+    def glance_ids(self) -> list[str]:
+        """Ids of the images in Glance."""
+        recorded = [record.image_id for record in self.records]
+        published = [item.image_id for item in self.publications]
+        return list(dict.fromkeys(recorded + published))
 
 
 def explain(
-    site: site_.Site, now: int, named: str, project: str | None = None
+    site: site_.Site,
+    now: int,
+    named: str,
+    project: str | None = None,
+    nova_wait: float = NOVA_WAIT,
 ) -> Explained:
     """Why an image is approved or refused.
 
     :param named: image identifier, SHA-512 or Glance image id
     :param project: project id; None asks in general
+    :param nova_wait: seconds
     :raises errors.Misconfigured: when nothing of that name is known
     """
     named = named.lower()
     with site_.usable(site) as catalogue, catalogue.reading() as connection:
-        snapshot = loading.load(connection, None, now).snapshot
-        records = store.records(connection, image_id=named)
-        found = store.images(
-            connection,
-            named=records[0].sha512 if records else named,
-            with_withdrawn=True,
+        found = _found(connection, named)
+        snapshots = {
+            sha512: excerpt.of_bytes(connection, now, sha512)
+            for sha512 in found.contents()
+        }
+        decision = _decision(found, snapshots, named, project, now)
+        endorsements = tuple(
+            _endorsements(site, connection, found, snapshots, project, now)
         )
-        contents = {item.sha512 for item in found}
-        if not records:
-            records = [
-                record
-                for sha512 in sorted(contents)
-                for record in store.records(connection, sha512=sha512)
-            ]
-            if not found:
-                raise images.unknown(named)
-            newest = max(found, key=lambda i: (not i.withdrawn, i.row))
-            decision = model.decide_bytes(
-                snapshot, newest.sha512, newest.size, project, now, 1
-            )
-        else:
-            decision = model.decide_image(
-                snapshot,
+        subjects = _subjects(named, found)
+        blocks = store.blocks(connection)
+        blocked = [name for name in subjects if name in blocks]
+        lines = {
+            line.row: line
+            for subject in subjects
+            for line in history.newest(connection, subject, limit=_LINES)
+        }
+        followed = tuple(_followed(connection, found.images))
+    return Explained(
+        decision=decision,
+        endorsements=endorsements,
+        subscriptions=followed,
+        records=tuple(found.records),
+        publications=tuple(found.publications),
+        blocks=tuple(blocks[name] for name in blocked),
+        history=tuple(lines[row] for row in sorted(lines)),
+        servers=_servers(site, found.glance_ids(), nova_wait),
+        changes=rules.changes(
+            decision, _case(decision, endorsements), tuple(blocked)
+        ),
+    )
+
+
+def _found(connection: sa.Connection, named: str) -> _Named:
+    """What is known under a name.
+
+    :raises errors.Misconfigured: when nothing is
+    """
+    records = store.records(connection, image_id=named)
+    if records:
+        contents = {records[0].sha512}
+        return _Named(
+            store.images(
+                connection, named=records[0].sha512, with_withdrawn=True
+            ),
+            records,
+            origin.publications(connection, contents, named),
+        )
+    found = store.images(connection, named=named, with_withdrawn=True)
+    if not found:
+        raise images.unknown(named)
+    contents = {item.sha512 for item in found}
+    return _Named(
+        found,
+        [
+            record
+            for sha512 in sorted(contents)
+            for record in store.records(connection, sha512=sha512)
+        ],
+        origin.publications(connection, contents),
+    )
+
+
+def _decision(
+    found: _Named,
+    snapshots: Mapping[str, model.Snapshot],
+    named: str,
+    project: str | None,
+    now: int,
+) -> model.Decision:
+    for record in found.records:
+        if record.image_id == named:
+            return model.decide_image(
+                snapshots[record.sha512],
                 model.ImageFacts(named, must_know_size=False),
                 project,
                 now,
                 1,
             )
-        states = store.subscription_states(connection)
-        blocks = store.blocks(connection)
-        subjects = [named, *sorted(contents)]
-        subjects += [record.image_id for record in records]
-        subjects += sorted({item.identifier for item in found})
-        history = [
-            event
-            for subject in dict.fromkeys(subjects)
-            for event in store.history(connection, subject)
-        ]
-    return Explained(
-        decision=decision,
-        endorsements=tuple(
-            images.judged(snapshot, item, project, now) for item in found
-        ),
-        subscriptions=tuple(
-            states[name]
-            for name in sorted({item.subscription for item in found})
-            if name in states
-        ),
-        records=tuple(records),
-        blocks=tuple(
-            blocks[target]
-            for target in dict.fromkeys(subjects)
-            if target in blocks
-        ),
-        history=tuple(sorted(history, key=lambda event: event.at)),
+    newest = max(found.images, key=lambda i: (not i.withdrawn, i.row))
+    return model.decide_bytes(
+        snapshots[newest.sha512], newest.sha512, newest.size, project, now, 1
     )
+
+
+def _endorsements(
+    site: site_.Site,
+    connection: sa.Connection,
+    found: _Named,
+    snapshots: Mapping[str, model.Snapshot],
+    project: str | None,
+    now: int,
+) -> Iterator[Endorsed]:
+    anyway = store.running_anyway(connection, now)
+    for item in found.images:
+        snapshot = snapshots[item.sha512]
+        subscribed = snapshot.subscriptions.get(item.subscription)
+        yield Endorsed(
+            images.judged(snapshot, item, project, now),
+            origin.first_list(connection, item),
+            rules.Case(
+                item,
+                site.subscriptions.get(item.subscription),
+                origin.approval(connection, item),
+                anyway.get(item.sha512),
+                subscribed is not None and subscribed.held_run,
+            ),
+        )
+
+
+def _case(
+    decision: model.Decision, endorsements: tuple[Endorsed, ...]
+) -> rules.Case | None:
+    """The endorsement that a decision is about."""
+    if decision.endorsement is None:
+        return None
+    for item in endorsements:
+        if item.judged.image.row == decision.endorsement.row:
+            return item.case
+    return None
+
+
+def _subjects(named: str, found: _Named) -> list[str]:
+    """Whatever the history and blocks may call it."""
+    subjects = [named, *found.contents(), *found.glance_ids()]
+    subjects += sorted({item.identifier for item in found.images})
+    return list(dict.fromkeys(subjects))
+
+
+def _followed(
+    connection: sa.Connection, found: Iterable[store.Image]
+) -> Iterator[Followed]:
+    for name in sorted({item.subscription for item in found}):
+        state = store.subscription_state(connection, name)
+        if state is not None:
+            yield Followed(state, origin.newest_list(connection, state))
+
+
+def _servers(site: site_.Site, image_ids: list[str], wait: float) -> Servers:
+    """The servers that run from these, or why that is not known."""
+    if not image_ids:
+        return Servers()
+    try:
+        session = site.cloud.session()
+        if session is None:
+            return Servers(
+                problem='no account to ask Nova with (group [openstack] '
+                'option auth_type)'
+            )
+        session.timeout = min(session.timeout or wait, wait)
+        nova = servers_.Nova(session, site.cloud.region, site.cloud.interface)
+        return Servers(
+            tuple(
+                server
+                for image_id in image_ids
+                for server in nova.servers(image_id)
+            )
+        )
+    except errors.HepixError as exc:
+        return Servers(problem=str(exc))
