@@ -105,6 +105,32 @@ than one (count).
         min=100,
         help='Elements of the signature structure (count).',
     ),
+    'json_depth': cfg.IntOpt(
+        'max_json_depth',
+        default=32,
+        min=6,
+        max=200,
+        help='Nesting of the objects and arrays of a list (levels).',
+    ),
+    'json_number': cfg.IntOpt(
+        'max_json_number',
+        default=64,
+        min=20,
+        max=4000,
+        help='Length of one number in a list (characters).',
+    ),
+    'json_values': cfg.IntOpt(
+        'max_json_values',
+        default=1_000_000,
+        min=1000,
+        help='Commas and opening brackets of a list (count).',
+    ),
+    'images': cfg.IntOpt(
+        'max_images',
+        default=20_000,
+        min=1,
+        help='Images of one list (count).',
+    ),
 }
 OPTS += LIMIT_OPTS.values()
 

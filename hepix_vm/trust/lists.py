@@ -21,7 +21,7 @@ def accept(
 ) -> imagelist.ImageList:
     # 14. parse
     try:
-        image_list = imagelist.parse(payload)
+        image_list = imagelist.parse(payload, _limits(policy.limits))
     except errors.InvalidList as error:
         raise codes.refused(
             codes.Code.INVALID_LIST,
@@ -44,6 +44,16 @@ def accept(
     # 17. validity
     _require_valid(image_list, policy, now)
     return image_list
+
+
+def _limits(limits: policies.Limits) -> imagelist.Limits:
+    return imagelist.Limits(
+        size=limits.message_bytes,
+        depth=limits.json_depth,
+        number=limits.json_number,
+        values=limits.json_values,
+        images=limits.images,
+    )
 
 
 def _require_endorser(

@@ -40,6 +40,10 @@ class Limits:
         more than one, count
     :param ber_depth: nesting of the signature structure, levels
     :param ber_nodes: elements of the signature structure, count
+    :param json_depth: nesting of a list's objects and arrays, levels
+    :param json_number: length of one number of a list, characters
+    :param json_values: commas and opening brackets of a list, count
+    :param images: entries of a list, count
     """
 
     message_bytes: int = 16 * 1024 * 1024
@@ -53,6 +57,10 @@ class Limits:
     signers: int = 8
     ber_depth: int = 24
     ber_nodes: int = 20_000
+    json_depth: int = 32
+    json_number: int = 64
+    json_values: int = 1_000_000
+    images: int = 20_000
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):

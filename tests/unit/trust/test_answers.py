@@ -232,6 +232,35 @@ class TestList:
         assert found.values['expected'] == other
         assert found.values['found'] == lists.IDENTIFIER
 
+    @pytest.mark.parametrize(
+        ('name', 'size', 'expected'),
+        [
+            ('json_depth', 4, 'at most 4 levels of nesting'),
+            ('json_number', 1, 'numbers of at most 1 characters'),
+            ('json_values', 20, 'at most 20 values'),
+            ('images', 1, 'at most 1 images'),
+        ],
+    )
+    def test_limits(self, name, size, expected):
+        images = [
+            {'hv:image': lists.image() | {'hv:size': 44}},
+            {'hv:image': lists.image()},
+        ]
+        case = usual(hv_images=images)
+        assert not isinstance(judging.judge(case), errors.Refused)
+        limits = trust.Limits(**{name: size})
+        found = judging.judge(case, limits=limits)
+        assert found.code == 'invalid-list'
+        assert found.values['expected'] == expected
+
+    def test_size_is_that_of_the_message(self):
+        large = trust.Limits(message_bytes=2**25)
+        case = usual(x='y' * 2**24)
+        assert judging.judge(case).code == 'limit'
+        assert not isinstance(
+            judging.judge(case, limits=large), errors.Refused
+        )
+
     def test_value(self):
         found = judging.judge(usual(dc_title=1))
         place = '$.hv:imagelist.dc:title'
