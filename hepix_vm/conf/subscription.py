@@ -211,6 +211,8 @@ anybody could have written there.
     *access.OPTS,
 ]
 
+_DEFAULTS = {opt.dest: opt.default for opt in OPTS}
+
 
 def names(conf: cfg.ConfigOpts) -> list[str]:
     """Names of the subscriptions in the configuration, sorted.
@@ -221,8 +223,11 @@ def names(conf: cfg.ConfigOpts) -> list[str]:
         that only case tells from another: to oslo.config they are the same
         group, and the options of one would hold for both
     """
+    return _names(conf, _written(conf))
+
+
+def _names(conf: cfg.ConfigOpts, written: dict[str, set[str]]) -> list[str]:
     found: dict[str, str] = {}
-    written = _written(conf)
     for section in conf.list_all_sections():
         if not section.lower().startswith(PREFIX):
             continue
@@ -247,30 +252,45 @@ def subscriptions(
 ) -> dict[str, subscription.Subscription | errors.Misconfigured]:
     """All configured subscriptions; a broken one is its error, not ours."""
     result: dict[str, subscription.Subscription | errors.Misconfigured] = {}
-    for name in names(conf):
+    written = _written(conf)
+    limits = trust.limits(conf)
+    for name in _names(conf, written):
+        options = written[f'{PREFIX}{name}'.lower()]
         try:
-            result[name] = _subscription(conf, name)
+            result[name] = _subscription(conf, name, options, limits)
         except errors.Misconfigured as exc:
             result[name] = exc
     return result
 
 
-def _subscription(
-    conf: cfg.ConfigOpts, name: str
-) -> subscription.Subscription:
-    section = f'{PREFIX}{name}'
-    conf.register_opts(OPTS, group=section)
-    group = conf[section]
-    unknown = _written(conf)[section.lower()] - {opt.dest for opt in OPTS}
+def _values(
+    conf: cfg.ConfigOpts, section: str, written: set[str]
+) -> dict[str, Any]:
+    """All options of a group; those that no file sets cost nothing."""
+    unknown = written - _DEFAULTS.keys()
     if unknown:
         raise errors.Misconfigured(
             f'group [{section}]: option {", ".join(sorted(unknown))} is not '
             f'known; expected {", ".join(opt.dest for opt in OPTS)}'
         )
+    conf.register_opts(
+        [opt for opt in OPTS if opt.dest in written], group=section
+    )
+    group = conf[section]
     try:
-        values = {opt.dest: getattr(group, opt.dest) for opt in OPTS}
+        return _DEFAULTS | {name: getattr(group, name) for name in written}
     except cfg.Error as exc:
         raise errors.Misconfigured(f'group [{section}]: {exc}') from exc
+
+
+def _subscription(
+    conf: cfg.ConfigOpts,
+    name: str,
+    written: set[str],
+    limits: Mapping[str, int],
+) -> subscription.Subscription:
+    section = f'{PREFIX}{name}'
+    values = _values(conf, section, written)
     for needed in (
         'url',
         'list_identifier',
@@ -309,7 +329,7 @@ def _subscription(
             _endorser(section, text) for text in values['co_endorsers']
         ),
         image_signature=_image_signature(section, values),
-        limits=trust.limits(conf),
+        limits=limits,
         access=access.access(section, values),
     )
 

@@ -219,7 +219,7 @@ def test_a_site_moves_from_cloudkeeper(moving, tmp_path):
     assert 'NOT VERIFIED' in ran.out
     assert moving.identifier in ran.out
     (row,) = moving('subscription', 'list', '-f', 'json').json
-    assert row['standing'] == 'misconfigured'
+    assert row['state'] == 'misconfigured'
 
     text = ran.out
     for option, value in (

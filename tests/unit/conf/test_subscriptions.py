@@ -217,3 +217,21 @@ def test_broken_group_is_its_own_error_and_the_others_count(
     assert isinstance(problem, errors.Misconfigured)
     assert 'group [subscription:broken]' in str(problem)
     assert said in str(problem)
+
+
+def test_files_are_parsed_once_whatever_the_number_of_groups(
+    read, monkeypatch
+):
+    parsed = []
+
+    class Parser(subscription.cfg.ConfigParser):
+        def parse(self):
+            parsed.append(self.filename)
+            return super().parse()
+
+    text = ''.join(group(f'list{n}') for n in range(20))
+    assert len(read(text)) == 20
+    monkeypatch.setattr(subscription.cfg, 'ConfigParser', Parser)
+    assert len(read(text)) == 20
+    # oslo.config's own look at them, and ours at what they set.
+    assert len(parsed) <= 2
