@@ -160,6 +160,134 @@ class TestValidity:
         assert verdict.values['found'] == expires.isoformat()
 
 
+class TestLimits:
+    """Each limit is what is still allowed; what is more is named."""
+
+    @staticmethod
+    def message():
+        site = pki.site()
+        return writer.usual(lists.payload(), site.endorser, [site.issuing])
+
+    @staticmethod
+    def verdict(message, **limits):
+        case = cases.Case(message, is_list=True)
+        return judging.judge(case, limits=trust.Limits(**limits))
+
+    def least(self, message, name):
+        """The smallest value of a limit with which a message is good."""
+        low, high = 0, getattr(trust.Limits(), name)
+        while high - low > 1:
+            middle = (low + high) // 2
+            found = self.verdict(message, **{name: middle})
+            if isinstance(found, errors.Refused):
+                low = middle
+            else:
+                high = middle
+        return high
+
+    @pytest.mark.parametrize(
+        ('name', 'needed'),
+        [
+            ('message_bytes', len),
+            ('header_bytes', lambda m: m.index(b'\n\n') + 2),
+            ('embedded_certificates', 2),
+            ('embedded_bytes', lambda _: sum(map(len, chain_ders()))),
+            ('certificate_bytes', lambda _: max(map(len, chain_ders()))),
+            ('certificates', 3),
+            ('chain_depth', 3),
+            ('signature_checks', 3),
+            ('ber_depth', 9),
+            ('ber_nodes', 52),
+        ],
+    )
+    def test_of_a_usual_message(self, name, needed):
+        message = self.message()
+        expected = needed if isinstance(needed, int) else needed(message)
+        assert self.least(message, name) == expected
+        found = self.verdict(message, **{name: expected - 1})
+        assert found.code == 'limit'
+        assert found.values['limit'] == name
+        assert name in found.detail
+
+    def test_of_signers(self):
+        site = pki.site()
+        second = attacks_on_path._leaf(
+            label='ec second', subject='C=DE/O=Grid/CN=Second'
+        )
+        content = writer.crlf(lists.payload())
+        message = writer.multipart(
+            content,
+            writer.signed_data(
+                [writer.signer_info(content, h) for h in (site.endorser,) * 3],
+                [site.endorser.der, second.der],
+            ),
+        )
+        for signers, code in ((2, 'too-many-signers'), (3, 'threshold')):
+            found = judging.judge(
+                cases.Case(message),
+                threshold=2,
+                limits=trust.Limits(signers=signers),
+            )
+            assert found.code == code
+            if code == 'threshold':
+                assert found.values['expected'] == 2
+                assert found.values['found'] == 1
+                assert found.detail == '1 endorsers signed, 2 are required'
+            else:
+                assert found.values == {'expected': 2, 'found': 3}
+                assert '3 signatures, at most 2 expected' in found.detail
+
+    def test_of_the_clock(self):
+        site = pki.site()
+        skew = trust.Policy().clock_skew
+        content = writer.crlf(lists.payload())
+        for moment, code in (
+            (pki.NOW + skew, 'ok'),
+            (pki.NOW + skew + SECOND, 'signed-in-future'),
+        ):
+            attributes = writer.usual_attributes(content)[:2]
+            attributes.append(
+                writer.attribute(writer.SIGNING_TIME, writer.utc_time(moment))
+            )
+            message = writer.usual(
+                lists.payload(), site.endorser, attributes=attributes
+            )
+            found = judging.judge(cases.Case(message))
+            assert getattr(found, 'code', 'ok') == code
+        assert found.values['found'] == moment.isoformat()
+        assert f'made at {lists.stamp(moment)}' in found.detail
+
+    def test_of_the_validity_of_certificates_and_crls(self):
+        """The first and the last second count, as OpenSSL sees it."""
+        site = pki.site()
+        leaf = attacks_on_path._leaf(
+            start=pki.NOW - 2 * pki.DAY, end=pki.NOW + 2 * pki.DAY
+        )
+        case = attacks_on_path._case('', leaf)
+        for now, code in (
+            (pki.NOW + 2 * pki.DAY, 'ok'),
+            (pki.NOW + 2 * pki.DAY + SECOND, 'expired-certificate'),
+            (pki.NOW - pki.DAY, 'ok'),
+            (pki.NOW - pki.DAY - SECOND, 'crl-not-yet-valid'),
+        ):
+            at = cases.Case(
+                case.message, now=now, policy={'clock_skew': 9 * pki.DAY}
+            )
+            assert judging.code_of(at) == code, now
+        crl = site.issuing.crl(end=pki.NOW)
+        for now, code in (
+            (pki.NOW - SECOND, 'ok'),
+            (pki.NOW + SECOND, 'crl-expired'),
+        ):
+            at = cases.Case(case.message, now=now, crls=(site.root_crl, crl))
+            assert judging.code_of(at) == code, now
+
+
+def chain_ders():
+    site = pki.site()
+    return site.endorser.der, site.issuing.der
+
+
 class TestNoWay:
     """Which of several obstacles on the way to an anchor is told."""
 
