@@ -39,6 +39,11 @@ RETRIES = 10
 # afresh.
 _MARKS = 10_000
 
+#: Seconds after which a server ends a transaction that wrote and went silent.
+#: Its locks would keep out everybody else, and nothing but silence tells of a
+#: host that is gone.
+SILENCE = 60
+
 _Result = TypeVar('_Result')
 
 # Statement, parameters and a link: of no use to an operator.
@@ -189,6 +194,11 @@ class Database:
             # A stricter default would refuse whoever had to wait in line.
             engine = engine.execution_options(isolation_level='READ COMMITTED')
         with engine.begin() as connection:
+            if engine.dialect.name == 'postgresql':
+                connection.exec_driver_sql(
+                    'SET LOCAL idle_in_transaction_session_timeout = '
+                    f"'{SILENCE}s'"
+                )
             table = schema.catalogue
             connection.execute(
                 table.update()
@@ -252,6 +262,7 @@ def _listen(engine: sa.Engine, timeout: float) -> None:
     """Prepare each connection as it is made."""
     if engine.dialect.name == 'mysql':
         sa.event.listen(engine, 'connect', _see_all_nodes)
+        sa.event.listen(engine, 'connect', _end_in_silence)
     elif engine.dialect.driver == 'psycopg2':
         factory = silence.connections(max(1.0, timeout))
 
@@ -274,6 +285,15 @@ def _see_all_nodes(connection: Any, record: Any) -> None:
         if row is not None and str(row[1]).upper() == 'ON':
             # Before reading (1), UPDATE and DELETE (2), INSERT (4).
             cursor.execute('SET SESSION wsrep_sync_wait = 7')
+
+
+def _end_in_silence(connection: Any, record: Any) -> None:
+    """Have MariaDB end what wrote and went silent; MySQL cannot."""
+    with contextlib.closing(connection.cursor()) as cursor:
+        name = 'idle_write_transaction_timeout'
+        cursor.execute(f"SHOW SESSION VARIABLES LIKE '{name}'")
+        if cursor.fetchone() is not None:
+            cursor.execute(f'SET SESSION {name} = {SILENCE}')
 
 
 def _require_lease(connection: sa.Connection, name: str, fence: int) -> None:

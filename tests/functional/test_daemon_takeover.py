@@ -188,8 +188,11 @@ def mariadb_runs(server: databases.MariaDb) -> bool:
 
 
 def test_writer_that_falls_silent_within_a_transaction_keeps_nobody_out(
-    site: following.Site, through: tuple[daemons.Proxy, str]
+    site: following.Site,
+    through: tuple[daemons.Proxy, str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(database, 'SILENCE', 5)
     # Its row locks stay until the server gives up the connection: no packet
     # will ever tell that there is nobody at its other end.
     proxy, url = through
