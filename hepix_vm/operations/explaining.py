@@ -108,12 +108,14 @@ def explain(
     named: str,
     project: str | None = None,
     nova_wait: float = NOVA_WAIT,
+    with_servers: bool = True,
 ) -> Explained:
     """Why an image is approved or refused.
 
     :param named: image identifier, SHA-512 or Glance image id
     :param project: project id; None asks in general
     :param nova_wait: seconds
+    :param with_servers: whether Nova is asked
     :raises errors.Misconfigured: when nothing of that name is known
     """
     named = named.lower()
@@ -144,7 +146,11 @@ def explain(
         publications=tuple(found.publications),
         blocks=tuple(blocks[name] for name in blocked),
         history=tuple(lines[row] for row in sorted(lines)),
-        servers=_servers(site, found.glance_ids(), nova_wait),
+        servers=(
+            _servers(site, found.glance_ids(), nova_wait)
+            if with_servers
+            else Servers(problem='Nova was not asked')
+        ),
         changes=rules.changes(
             decision, _case(decision, endorsements), tuple(blocked)
         ),

@@ -32,6 +32,7 @@ TABLE: dict[str, set[str]] = {
     'context': {'errors', 'catalogue'},
     'glance': {'errors', 'hashing', 'catalogue'},
     'nova': {'errors', 'catalogue'},
+    'mail': {'errors'},
     'operations': {
         'errors',
         'hashing',
@@ -42,6 +43,7 @@ TABLE: dict[str, set[str]] = {
         'endorse',
         'glance',
         'nova',
+        'mail',
     },
     'daemon': {'errors', 'catalogue', 'operations'},
     'cli': {
@@ -53,12 +55,13 @@ TABLE: dict[str, set[str]] = {
         'endorse',
         'glance',
         'nova',
+        'mail',
         'operations',
         'daemon',
         'conf',
     },
     # Turns options into the values of the rooms, so it knows those.
-    'conf': {'errors', 'catalogue', 'context', 'trust', 'daemon'},
+    'conf': {'errors', 'catalogue', 'context', 'trust', 'mail', 'daemon'},
 }
 
 #: The only modules outside of cli that read options: those through which
