@@ -63,6 +63,7 @@ def snapshots(draw: st.DrawFn) -> model.Snapshot:
             verified_at=draw(times),
             max_age=1_000,
             projects=draw(projects),
+            held_run=draw(st.booleans()),
         )
         for name in draw(st.sets(st.sampled_from(NAMES)))
     }
@@ -79,6 +80,7 @@ def snapshots(draw: st.DrawFn) -> model.Snapshot:
             expires=draw(st.none() | times),
             approved=draw(st.booleans()),
             withdrawn=draw(st.booleans()),
+            held=draw(st.booleans()),
         )
         index[content] = (*index.get(content, ()), made)
     records = {
@@ -99,6 +101,9 @@ def snapshots(draw: st.DrawFn) -> model.Snapshot:
         records=records,
         blocked=draw(st.frozensets(st.sampled_from(IDENTIFIERS + CONTENTS))),
         answered_at=draw(st.none() | times),
+        run_anyway=draw(
+            st.dictionaries(st.sampled_from(CONTENTS), times, max_size=2)
+        ),
     )
 
 
@@ -154,19 +159,29 @@ def counts(
     endorsement: model.Endorsement,
     size: int,
     project: str | None,
+    anyway: bool,
 ) -> bool:
-    """Whether one endorsement alone is good, in other words than theirs."""
+    """Whether one endorsement alone is good, in other words than theirs.
+
+    :param anyway: whether its end does not matter
+    """
     item = catalogue.subscriptions.get(endorsement.subscription)
     return (
         item is not None
         and item.standing is model.Standing.TRUSTED
         and endorsement.approved
-        and not endorsement.withdrawn
         and endorsement.size == size
-        and item.expires > NOW
-        and (endorsement.expires is None or endorsement.expires > NOW)
-        and NOW - item.max_age <= item.verified_at
         and item.verified_at <= NOW + model.CLOCK_SKEW
+        and (
+            anyway
+            or (
+                not endorsement.withdrawn
+                and (item.held_run or not endorsement.held)
+                and item.expires > NOW
+                and (endorsement.expires is None or endorsement.expires > NOW)
+                and NOW - item.max_age <= item.verified_at
+            )
+        )
         and (
             project is None
             or item.projects is None
@@ -197,18 +212,23 @@ def test_bytes_are_approved_exactly_when_one_endorsement_counts_and_none_bars(
         and catalogue.answered_at >= NOW - MAX_AGE
         and catalogue.answered_at <= NOW + model.CLOCK_SKEW
     )
-    expected = (
-        answered
-        and not barred
-        and any(counts(catalogue, e, size, project) for e in candidates)
+    runs = catalogue.run_anyway.get(content, 0) > NOW
+    usable = answered and not barred
+    fresh, anyway = (
+        usable
+        and any(counts(catalogue, e, size, project, end) for e in candidates)
+        for end in (False, runs)
     )
     decision = about(catalogue, question)
-    assert decision.approved is expected
-    assert (decision.code is model.Reason.APPROVED) is expected
+    assert decision.approved is anyway
+    assert (decision.code is model.Reason.APPROVED) is fresh
+    assert (decision.code is model.Reason.RUN_ANYWAY) is (anyway and not fresh)
     assert decision.detail
-    if expected:
+    if anyway:
         assert decision.endorsement is not None
-        assert counts(catalogue, decision.endorsement, size, project)
+        assert counts(
+            catalogue, decision.endorsement, size, project, not fresh
+        )
 
 
 @given(anything, questions, st.sampled_from(IDENTIFIERS + CONTENTS))

@@ -160,6 +160,7 @@ REFUSALS: list[tuple[Reason, dict[str, Any], dict[str, Any]]] = [
     (Reason.LIST_EXPIRED, {'expires': s.NOW}, {}),
     (Reason.IMAGE_EXPIRED, {}, {'expires': s.NOW}),
     (Reason.LIST_STALE, {'verified_at': s.NOW - s.WEEK - 1}, {}),
+    (Reason.SUSPENDED, {}, {'held': True}),
     (Reason.WRONG_PROJECT, {'projects': frozenset({'theirs'})}, {}),
 ]
 
@@ -368,3 +369,163 @@ def test_only_what_does_not_pass_by_itself_withdraws_records():
         )
         == model.WITHDRAWING
     )
+
+
+# What waits for a confirmation
+
+
+def test_waiting_images_run_where_the_site_keeps_them():
+    assert s.of_bytes(one({'held_run': True}, {'held': True})).approved
+
+
+def test_revocation_does_not_wait():
+    catalogue = one(
+        {'held_run': True, 'standing': model.Standing.REVOKED}, {'held': True}
+    )
+    assert code(s.of_bytes(catalogue)) is Reason.REVOKED
+
+
+# What runs although its endorsement has ended
+
+
+def anyway(
+    of_list: dict[str, Any], of_image: dict[str, Any], until: int = s.NOW + 1
+) -> model.Snapshot:
+    return dataclasses.replace(
+        one(of_list, of_image), run_anyway={s.BYTES: until}
+    )
+
+
+@pytest.mark.parametrize(
+    ('reason', 'of_list', 'of_image'),
+    REFUSALS,
+    ids=[reason.value for reason, _, _ in REFUSALS],
+)
+def test_only_an_end_is_passed_over(reason, of_list, of_image):
+    catalogue = anyway(of_list, of_image)
+    decision = s.of_bytes(catalogue, project='mine')
+    if reason in model.PASSED_OVER:
+        assert code(decision) is Reason.RUN_ANYWAY
+        assert decision.approved
+        assert decision.list_identifier == s.LIST
+        assert 'was endorsed as' in decision.detail
+        assert s.of_image(catalogue, project='mine').approved
+    else:
+        assert code(decision) is reason
+
+
+def test_passed_over_are_ends_and_nothing_else():
+    assert {
+        Reason.WITHDRAWN,
+        Reason.LIST_EXPIRED,
+        Reason.IMAGE_EXPIRED,
+        Reason.LIST_STALE,
+        Reason.SUSPENDED,
+    } == model.PASSED_OVER
+
+
+def test_several_ends_are_passed_over_together():
+    of_list = {'expires': s.NOW, 'verified_at': s.NOW - s.WEEK - 1}
+    of_image = {'withdrawn': True, 'held': True, 'expires': s.NOW}
+    assert s.of_bytes(anyway(of_list, of_image)).approved
+
+
+def test_run_anyway_ends_to_the_second():
+    gone = {'withdrawn': True}
+    assert s.of_bytes(anyway({}, gone, s.NOW + 1)).approved
+    ended = s.of_bytes(anyway({}, gone, s.NOW))
+    assert code(ended) is Reason.WITHDRAWN
+
+
+def test_what_holds_by_itself_is_approved_as_such():
+    assert code(s.of_bytes(anyway({}, {}))) is Reason.APPROVED
+
+
+@pytest.mark.parametrize(
+    ('of_list', 'of_image', 'expected'),
+    [
+        ({'standing': model.Standing.REVOKED}, {}, Reason.REVOKED),
+        (
+            {'standing': model.Standing.REVOKED},
+            {'withdrawn': True},
+            Reason.REVOKED,
+        ),
+        (
+            {'standing': model.Standing.DISTRUSTED},
+            {'withdrawn': True},
+            Reason.DISTRUSTED,
+        ),
+        (
+            {'standing': model.Standing.UNSUBSCRIBED},
+            {'withdrawn': True},
+            Reason.UNSUBSCRIBED,
+        ),
+        ({}, {'withdrawn': True, 'approved': False}, Reason.NOT_APPROVED),
+        ({}, {'withdrawn': True, 'size': 1}, Reason.SIZE_DIFFERS),
+    ],
+)
+def test_what_ran_anyway_is_refused_for_any_other_reason(
+    of_list, of_image, expected
+):
+    assert code(s.of_bytes(anyway(of_list, of_image))) is expected
+
+
+def test_block_counts_although_it_would_run_anyway():
+    catalogue = anyway({}, {'withdrawn': True})
+    for target in (s.BYTES, s.IMAGE):
+        blocked = dataclasses.replace(catalogue, blocked=frozenset({target}))
+        assert code(s.of_bytes(blocked)) is Reason.BLOCKED
+
+
+def test_fresh_endorsement_is_said_before_one_that_runs_anyway():
+    catalogue = dataclasses.replace(
+        two(withdrawn=True), run_anyway={s.BYTES: s.NOW + 1}
+    )
+    turned = dataclasses.replace(
+        catalogue,
+        endorsements={
+            s.BYTES: tuple(reversed(catalogue.endorsements[s.BYTES]))
+        },
+    )
+    for either in (catalogue, turned):
+        assert code(s.of_bytes(either)) is Reason.APPROVED
+
+
+def test_one_of_two_ends_that_runs_anyway_is_enough():
+    catalogue = dataclasses.replace(
+        two(approved=False), run_anyway={s.BYTES: s.NOW + 1}
+    )
+    first, second = catalogue.endorsements[s.BYTES]
+    gone = dataclasses.replace(first, withdrawn=True)
+    for order in ((gone, second), (second, gone)):
+        made = dataclasses.replace(catalogue, endorsements={s.BYTES: order})
+        assert code(s.of_bytes(made)) is Reason.RUN_ANYWAY
+
+
+# Fresh, stale, withdrawn
+
+
+def test_every_reason_stands_for_a_state():
+    assert set(model.STATES) == set(Reason)
+
+
+def test_states_go_with_verdicts_and_with_what_withdraws():
+    fresh = {c for c, state in model.STATES.items() if state == 'fresh'}
+    assert fresh == {
+        Reason.APPROVED,
+        Reason.RUN_ANYWAY,
+        Reason.NOT_APPROVED,
+        Reason.WRONG_PROJECT,
+    }
+    for reason in model.WITHDRAWING - {Reason.NOT_APPROVED}:
+        assert model.STATES[reason] is model.State.WITHDRAWN
+    for reason in model.PASSED_OVER - {Reason.WITHDRAWN}:
+        assert model.STATES[reason] is model.State.STALE
+
+
+def test_a_decision_knows_its_state():
+    assert s.of_bytes(s.snapshot()).state is model.State.FRESH
+    gone = s.of_bytes(one({}, {'withdrawn': True}))
+    assert gone.state is model.State.WITHDRAWN
+    stale = s.of_bytes(one({'expires': s.NOW}, {}))
+    assert stale.state is model.State.STALE
