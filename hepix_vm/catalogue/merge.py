@@ -158,8 +158,9 @@ def _hold(
 
 def _waiting(name: str, held: int) -> str:
     return (
-        f'{held} images are gone, more than brake_images and brake_percent '
-        'let go at once; their withdrawal waits: ask the endorser, then run '
+        f'{held} of its images are gone, more than brake_images or '
+        'brake_percent lets go at once; their withdrawal waits: ask the '
+        'endorser, then run '
         f'"hepix-vm subscription confirm {name} --reason ...", or wait for a '
         'list that names them again'
     )

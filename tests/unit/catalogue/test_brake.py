@@ -79,7 +79,7 @@ def test_one_more_makes_all_of_them_wait(braked, caplog):
     assert report.outcome is sync.Outcome.ACCEPTED
     assert report.withdrawn == 0
     (problem,) = report.problems
-    assert '3 images are gone' in problem
+    assert '3 of its images are gone' in problem
     assert 'subscription confirm main' in problem
     assert not report.well
     assert problem in caplog.text

@@ -20,6 +20,7 @@ class Glance:
 
     :ivar bodies: what images were created with
     :ivar staged: contents by image id
+    :ivar created: when it was created, by image id; default: second 1
     :ivar refusing: why imports are refused; '' when they are not
     :ivar checking: whether the import plugins run
     """
@@ -29,6 +30,7 @@ class Glance:
         self.statuses: dict[str, str] = {}
         self.bodies: dict[str, dict[str, Any]] = {}
         self.staged: dict[str, bytes] = {}
+        self.created: dict[str, int | None] = {}
         self.refusing = ''
         self.checking = True
         self.broken: dict[str, errors.HepixError] = {}
@@ -45,6 +47,7 @@ class Glance:
             self.statuses[image_id],
             len(self.staged.get(image_id, b'')),
             'owner',
+            self.created.get(image_id, 1),
         )
 
     def images(self, status: str | None = None) -> Iterator[Any]:
@@ -97,6 +100,11 @@ class Glance:
     def deactivate(self, image_id: str) -> None:
         self._asked('deactivate')
         self.statuses[image_id] = 'deactivated'
+
+    def reactivate(self, image_id: str) -> None:
+        self._asked('reactivate')
+        assert self.statuses[image_id] == 'deactivated'
+        self.statuses[image_id] = 'active'
 
     def delete(self, image_id: str) -> None:
         self._asked('delete')

@@ -129,6 +129,7 @@ def test_failures_of_glance_are_errors_of_ours(
         lambda: glance.stage(IMAGE, staged, 5),
         lambda: glance.import_staged(IMAGE),
         lambda: glance.deactivate(IMAGE),
+        lambda: glance.reactivate(IMAGE),
         lambda: glance.delete(IMAGE),
         lambda: glance.create(IMAGE, {'name': 'x'}),
     ):
@@ -136,6 +137,39 @@ def test_failures_of_glance_are_errors_of_ours(
             call()
         assert str(caught.value).startswith('Glance: ')
         assert '\n' not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ('said', 'seconds'),
+    [
+        ('2026-11-21T12:00:00Z', 1795262400),
+        ('2026-11-21T12:00:00', 1795262400),
+        ('2026-11-21T13:00:00+01:00', 1795262400),
+        ('lately', None),
+        ('', None),
+    ],
+)
+def test_image_knows_when_it_was_created_and_its_hash(
+    cloud, glance, said, seconds
+):
+    told = {
+        'created_at': said,
+        'os_hash_algo': 'sha512',
+        'os_hash_value': 'ab' * 64,
+    }
+    cloud.get(f'{URL}/v2/images/{IMAGE}', json=shown() | told)
+    image = glance.image(IMAGE)
+    assert (image.created_at, image.sha512) == (seconds, 'ab' * 64)
+    other = shown() | told | {'os_hash_algo': 'sha256'}
+    cloud.get(f'{URL}/v2/images/{IMAGE}', json=other)
+    assert glance.image(IMAGE).sha512 is None
+
+
+def test_image_is_reactivated(cloud, glance):
+    url = f'{URL}/v2/images/{IMAGE}/actions/reactivate'
+    cloud.post(url, status_code=204)
+    glance.reactivate(IMAGE)
+    assert cloud.request_history[-1].url == url
 
 
 def test_deleting_what_is_gone_is_fine(cloud, glance):

@@ -199,6 +199,57 @@ def test_block_acts_at_the_next_sync(published):
     assert published.glance.statuses[published.ids[0]] == 'deactivated'
 
 
+def test_image_that_runs_anyway_returns_with_the_next_sync(published):
+    gone, kept = published.ids
+    published.endorse(published.entries[1])
+    published('sync')
+    until = published.site.now + 3600
+    ran = published(
+        'image',
+        'run-anyway',
+        gone,
+        '--until',
+        until,
+        '--reason',
+        'a test',
+        '-f',
+        'json',
+    )
+    assert ran.status == 0, ran.err
+    assert ran.json['restored'] == [gone]
+    ran = published('sync', '-f', 'json')
+    assert ran.status == 0
+    assert f'verdict=reactivated image={gone} code=run-anyway' in ran.err
+    assert 'id of first' not in ran.err
+    assert published.glance.statuses == {gone: 'active', kept: 'active'}
+    ran = published('image', 'run-anyway', gone, '--end', '-f', 'json')
+    assert ran.json['withdrawn'] == [gone]
+    published('sync')
+    assert published.glance.statuses[gone] == 'deactivated'
+
+
+def test_image_that_is_not_reactivated_fails_the_sync(published):
+    gone = published.ids[0]
+    published.endorse(published.entries[1])
+    published('sync')
+    published(
+        'image',
+        'run-anyway',
+        gone,
+        '--until',
+        published.site.now + 3600,
+        '--reason',
+        'a test',
+    )
+    published.glance.broken['reactivate'] = errors.TryAgain('Glance is busy')
+    ran = published('sync')
+    assert ran.status == 1
+    assert f'verdict=failed image={gone}' in ran.err
+    published.glance.broken.clear()
+    assert published('sync').status == 0
+    assert published.glance.statuses[gone] == 'active'
+
+
 def test_servers_whose_image_would_not_boot_today(published):
     ran = published('server', 'list', '--not-approved', '-f', 'json')
     assert ran.status == 0

@@ -408,34 +408,36 @@ def withdrawn(publishing):
     return publishing
 
 
+def deactivated(made: Publishing) -> tuple[withdraw.Deactivated, ...]:
+    return withdraw.deactivate(made.site.database, made.glance, made.site.now)
+
+
 def test_withdrawn_image_is_deactivated_and_no_other(withdrawn):
-    (done,) = withdraw.deactivate(withdrawn.site.database, withdrawn.glance)
+    (done,) = deactivated(withdrawn)
     assert (done.name, done.code, done.error) == ('gone', 'withdrawn', '')
     statuses = withdrawn.glance.statuses
     assert statuses[done.image_id] == 'deactivated'
     assert statuses['not ours'] == 'active'
     assert list(statuses.values()).count('active') == 2
-    assert withdraw.deactivate(withdrawn.site.database, withdrawn.glance) == ()
+    assert deactivated(withdrawn) == ()
 
 
 def test_image_that_was_reactivated_by_hand_is_deactivated_again(withdrawn):
-    (done,) = withdraw.deactivate(withdrawn.site.database, withdrawn.glance)
+    (done,) = deactivated(withdrawn)
     withdrawn.glance.statuses[done.image_id] = 'active'
-    (again,) = withdraw.deactivate(withdrawn.site.database, withdrawn.glance)
+    (again,) = deactivated(withdrawn)
     assert again.image_id == done.image_id
 
 
 def test_image_that_cannot_be_deactivated_is_told(withdrawn):
     withdrawn.glance.broken['deactivate'] = errors.TryAgain('busy')
-    (done,) = withdraw.deactivate(withdrawn.site.database, withdrawn.glance)
+    (done,) = deactivated(withdrawn)
     assert done.error == 'busy'
 
 
 def test_without_withdrawals_glance_is_not_asked(publishing):
     publishing.glance.broken['images'] = errors.TryAgain('away')
-    assert (
-        withdraw.deactivate(publishing.site.database, publishing.glance) == ()
-    )
+    assert deactivated(publishing) == ()
 
 
 def test_target_is_a_value():
