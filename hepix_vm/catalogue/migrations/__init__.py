@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from alembic import command
@@ -12,6 +13,9 @@ from alembic.script import ScriptDirectory
 
 from hepix_vm.catalogue import database
 from hepix_vm import errors
+
+#: Seconds that one step of a migration may take: large tables are copied.
+PATIENCE = 6 * 3600
 
 
 def _config() -> config.Config:
@@ -40,20 +44,44 @@ def current(store: database.Database) -> str | None:
 def upgrade(store: database.Database) -> str:
     """Bring the database to the newest revision; returns it.
 
+    What was interrupted half-way is finished by running it again.
+
     :raises errors.LocalFault: when the database refuses
     """
     settings = _config()
     try:
-        with store.engine().begin() as connection:
+        _refuse_newer(current(store))
+        with (
+            contextlib.closing(store.patient(PATIENCE)) as patient,
+            patient.engine().begin() as connection,
+        ):
             settings.attributes['connection'] = connection
             command.upgrade(settings, 'head')
     except database.FAILURES as exc:
         raise errors.LocalFault(
             f'the catalogue cannot be brought up to date: '
-            f'{database.cause(exc)}; check option [catalogue] connection and '
-            'the rights of its account'
+            f'{database.cause(exc)}; check option [catalogue] connection, '
+            'the rights of its account and the space on its disk, then run '
+            '"hepix-vm db sync" again'
         ) from exc
     return head()
+
+
+def _refuse_newer(found: str | None) -> None:
+    """See that a revision is one of ours.
+
+    :raises errors.LocalFault: when it is not
+    """
+    known = {
+        script.revision
+        for script in ScriptDirectory.from_config(_config()).walk_revisions()
+    }
+    if found is not None and found not in known:
+        raise errors.LocalFault(
+            f'the catalogue has schema {found}, this version of hepix_vm '
+            f'knows none above {head()}: a newer version has changed it; '
+            'install that version here, or restore a back-up of before'
+        )
 
 
 def check(store: database.Database) -> None:
@@ -68,8 +96,10 @@ def check(store: database.Database) -> None:
             f'the catalogue cannot be opened: {database.cause(exc)}; check '
             'option [catalogue] connection, then run "hepix-vm db sync"'
         ) from exc
-    if found != head():
-        raise errors.LocalFault(
-            f'the catalogue has schema {found or "none"}, this version needs '
-            f'{head()}; run "hepix-vm db sync"'
-        )
+    if found == head():
+        return
+    _refuse_newer(found)
+    raise errors.LocalFault(
+        f'the catalogue has schema {found or "none"}, this version needs '
+        f'{head()}; run "hepix-vm db sync"'
+    )

@@ -289,7 +289,19 @@ def test_check_of_another_version_says_both(store):
         connection.execute(
             sa.text("UPDATE alembic_version SET version_num = '9999'")
         )
-    with pytest.raises(errors.LocalFault, match='schema 9999, this version'):
+    for action in (migrations.check, migrations.upgrade):
+        with pytest.raises(
+            errors.LocalFault, match=r'schema 9999, .* a newer version'
+        ) as caught:
+            action(store)
+        assert 'db sync' not in str(caught.value)
+    with store.engine().begin() as connection:
+        connection.execute(
+            sa.text("UPDATE alembic_version SET version_num = '0001'")
+        )
+    with pytest.raises(
+        errors.LocalFault, match=r'has schema 0001, .*run "hepix-vm db sync"'
+    ):
         migrations.check(store)
 
 
