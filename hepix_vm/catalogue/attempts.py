@@ -189,6 +189,10 @@ class _Crew:
             threading.Thread(target=self._work, daemon=True).start()
 
     def _work(self) -> None:
+        with fetch.connections_kept():
+            self._fetch_all()
+
+    def _fetch_all(self) -> None:
         me = threading.get_ident()
         while not self._stopped:
             with self._lock:

@@ -37,6 +37,12 @@ class Adapter(adapters.HTTPAdapter):
         _hold(manager, self._hold)
         return manager
 
+    @property
+    def opened(self) -> int:
+        """Connections that were opened since the last :meth:`forget`."""
+        with self._lock:
+            return len(self._held)
+
     def cut(self) -> None:
         """End every connection, those of the future included."""
         with self._lock:

@@ -10,8 +10,10 @@ driver, see :mod:`hepix_vm.catalogue.sources`.
 from __future__ import annotations
 
 from collections.abc import Iterator
+import contextlib
 
 from hepix_vm.catalogue import sources
+from hepix_vm.catalogue.sources import lines
 from hepix_vm.catalogue.sources.values import Access
 from hepix_vm.catalogue.sources.values import Fetched
 from hepix_vm.catalogue.sources.values import FetchSettings
@@ -25,6 +27,7 @@ __all__ = [
     'Fetched',
     'NotModified',
     'Validators',
+    'connections_kept',
     'fetch_list',
     'image_pieces',
 ]
@@ -41,6 +44,11 @@ def fetch_list(
         unusable option
     """
     return sources.source(url).fetch_list(url, settings, known)
+
+
+def connections_kept() -> contextlib.AbstractContextManager[None]:
+    """Fetches of this thread share connections where they ask alike."""
+    return lines.kept()
 
 
 def image_pieces(

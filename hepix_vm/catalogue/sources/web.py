@@ -11,17 +11,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from collections.abc import Mapping
 import contextlib
-import threading
+import os
 from typing import Any
 import urllib.parse
 
 import requests
 
-from hepix_vm.catalogue import cuttable
 from hepix_vm.catalogue.sources import credentials
 from hepix_vm.catalogue.sources import failures
+from hepix_vm.catalogue.sources import lines
 from hepix_vm.catalogue.sources import pace
 from hepix_vm.catalogue.sources import values
+from hepix_vm.catalogue.sources import watching
 from hepix_vm import errors
 
 _PIECE = 64 * 1024
@@ -31,10 +32,12 @@ class Web:
     """Requests of one fetch; made by :func:`connected`."""
 
     def __init__(
-        self, session: requests.Session, settings: values.FetchSettings
+        self, line: lines.Line, settings: values.FetchSettings
     ) -> None:
-        self._session = session
+        self._line = line
         self._settings = settings
+        # Only the first request goes over a connection of an earlier fetch.
+        self._is_kept = line.is_kept
 
     @contextlib.contextmanager
     def get(
@@ -54,19 +57,8 @@ class Web:
         access = self._settings.access
         for _ in range(access.redirects + 1):
             same = credentials.origin(url) == home
-            # A kept connection that its server ends just then would fail
-            # a fetch that a new one does not.
-            self._session.close()
-            with self._session.get(
-                url,
-                headers=dict(headers),
-                auth=_Authorization(authorization if same else None),
-                cert=credentials.certificate(access, url),
-                stream=True,
-                timeout=self._settings.timeout,
-                allow_redirects=False,
-                verify=access.ca_file or self._settings.ca_file or True,
-                proxies=_proxies(access.proxy),
+            with self._asked(
+                url, headers, authorization if same else None
             ) as response:
                 if not response.is_redirect:
                     yield response
@@ -75,6 +67,36 @@ class Web:
         raise errors.TryAgain(
             f'{url}: redirected more than {access.redirects} times'
         )
+
+    def _asked(
+        self, url: str, headers: Mapping[str, str], authorization: str | None
+    ) -> requests.Response:
+        access = self._settings.access
+
+        def ask() -> requests.Response:
+            return self._line.session.get(
+                url,
+                headers=dict(headers),
+                auth=_Authorization(authorization),
+                cert=credentials.certificate(access, url),
+                stream=True,
+                timeout=self._settings.timeout,
+                allow_redirects=False,
+                verify=access.ca_file or self._settings.ca_file or _ca_file(),
+                proxies=_proxies(access.proxy) or self._line.proxies(url),
+            )
+
+        if self._is_kept:
+            self._is_kept = False
+            try:
+                return ask()
+            except requests.ConnectionError:
+                if self._line.adapter.is_cut:
+                    raise
+        # A kept connection that its server ends just then would fail
+        # a fetch that a new one does not.
+        self._line.session.close()
+        return ask()
 
     def _target(self, url: str, location: str) -> str:
         if not self._settings.access.redirects:
@@ -140,30 +162,29 @@ def connected(
     :param seconds: for everything that happens inside
     :raises errors.TryAgain: when the server is away, broken or late
     """
-    adapter = cuttable.Adapter()
-    watchdog = threading.Timer(seconds, adapter.cut)
-    watchdog.daemon = True
-    watchdog.start()
+    is_cut = False
     try:
-        with requests.Session() as session:
-            session.mount('http://', adapter)
-            session.mount('https://', adapter)
-            yield Web(session, settings)
+        with (
+            lines.line(url, settings) as line,
+            watching.cut_after(seconds, line.adapter) as watched,
+        ):
+            try:
+                yield Web(line, settings)
+            finally:
+                watched.end()
+                is_cut = line.adapter.is_cut
     except (
         errors.HepixError,
         requests.RequestException,
         OSError,
         ValueError,
     ) as exc:
-        if adapter.is_cut:
+        if is_cut:
             raise _late(url, seconds) from exc
         if isinstance(exc, errors.HepixError):
             raise
         raise _away(url, exc) from exc
-    finally:
-        watchdog.cancel()
-        adapter.forget()
-    if adapter.is_cut:
+    if is_cut:
         raise _late(url, seconds)
 
 
@@ -225,6 +246,15 @@ class _Authorization(requests.auth.AuthBase):
         if self._header is not None:
             request.headers['Authorization'] = self._header
         return request
+
+
+def _ca_file() -> str | bool:
+    """The CAs of requests, which these variables change."""
+    return (
+        os.environ.get('REQUESTS_CA_BUNDLE')
+        or os.environ.get('CURL_CA_BUNDLE')
+        or True
+    )
 
 
 def _proxies(proxy: str | None) -> dict[str, str] | None:

@@ -236,21 +236,21 @@ def test_subscriptions_are_listed_with_how_they_fare(synced, site):
     ran = synced('subscription', 'list', '-f', 'json')
     assert ran.status == 0
     rows = {row['name']: row for row in ran.json}
-    assert rows['main']['standing'] == 'trusted'
+    assert rows['main']['state'] == 'fresh'
     assert rows['main']['version'] == '1'
     assert rows['main']['images'] == 2
     assert rows['main']['approved'] == 0
     assert rows['main']['last_code'] == 'ok'
     assert rows['main']['verified_at'].endswith('Z')
-    assert rows['second']['standing'] == 'never synced'
-    assert rows['broken']['standing'] == 'misconfigured'
+    assert rows['second']['state'] == 'never synced'
+    assert rows['broken']['state'] == 'misconfigured'
 
 
 def test_subscription_that_left_is_still_shown(synced, site):
     site.configured.pop('main')
     synced('sync')
     (row,) = synced('subscription', 'list', '-f', 'json').json
-    assert (row['name'], row['standing']) == ('main', 'unsubscribed')
+    assert (row['name'], row['state']) == ('main', 'unsubscribed')
 
 
 def test_one_subscription_with_whom_it_trusts(synced, site):
