@@ -100,16 +100,17 @@ def approve_if(
 
 
 def brake(
-    conf: cfg.ConfigOpts, values: Mapping[str, Any]
+    site: Mapping[str, Any], values: Mapping[str, Any]
 ) -> subscription.Brake:
     """The brake of one subscription.
 
+    :param site: the options of [catalogue] by name
     :param values: the group's options by name
     """
 
     def of(option: str) -> Any:
         own = values[option]
-        return conf.catalogue[option] if own is None else own
+        return site[option] if own is None else own
 
     return subscription.Brake(
         images=of('brake_images'),

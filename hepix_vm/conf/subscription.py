@@ -253,11 +253,13 @@ def subscriptions(
     """All configured subscriptions; a broken one is its error, not ours."""
     result: dict[str, subscription.Subscription | errors.Misconfigured] = {}
     written = _written(conf)
+    # Asked once: oslo.config forgets what it knows with each group.
+    site = dict(conf.catalogue)
     limits = trust.limits(conf)
     for name in _names(conf, written):
         options = written[f'{PREFIX}{name}'.lower()]
         try:
-            result[name] = _subscription(conf, name, options, limits)
+            result[name] = _subscription(conf, name, options, site, limits)
         except errors.Misconfigured as exc:
             result[name] = exc
     return result
@@ -287,6 +289,7 @@ def _subscription(
     conf: cfg.ConfigOpts,
     name: str,
     written: set[str],
+    site: Mapping[str, Any],
     limits: Mapping[str, int],
 ) -> subscription.Subscription:
     section = f'{PREFIX}{name}'
@@ -312,10 +315,10 @@ def _subscription(
         approval=subscription.Approval(values['approval']),
         approve_new_versions=values['approve_new_versions'],
         approve_if=approval.approve_if(section, values),
-        brake=approval.brake(conf, values),
+        brake=approval.brake(site, values),
         projects=None if '*' in projects else projects,
         vo_projects=_vo_projects(section, values['vo_projects']),
-        list_max_age=values['list_max_age'] or conf.catalogue.list_max_age,
+        list_max_age=values['list_max_age'] or site['list_max_age'],
         sync_interval=values['sync_interval'],
         crl=values['crl'],
         signing_policy=values['signing_policy'],
