@@ -30,6 +30,7 @@ MODULES = (
     'glance',
     'context',
     'daemon',
+    'status',
     'mail',
 )
 

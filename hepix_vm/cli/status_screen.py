@@ -1,0 +1,314 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``hepix-vm status``: one screen, and a check for monitoring systems."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from cliff import columns
+from cliff import show
+
+from hepix_vm.catalogue import condition
+from hepix_vm.catalogue import measures
+from hepix_vm.cli import base
+from hepix_vm.cli import configured
+from hepix_vm.conf import status as conf_status
+from hepix_vm import errors
+from hepix_vm.operations import overview
+
+
+class _Part(columns.FormattableColumn):
+    """A value for programs, and lines for people."""
+
+    def __init__(self, value: Any, *lines: str) -> None:
+        super().__init__(value)
+        self._lines = lines
+
+    def human_readable(self) -> str:
+        """The lines."""
+        return '\n'.join(line for line in self._lines if line)
+
+
+class Status(base.ShowOne):
+    """Show how the site fares: what an operator asks first.
+
+    Exit status as of monitoring plug-ins: 0 OK, 1 WARNING, 2 CRITICAL,
+    3 UNKNOWN when the configuration or the catalogue cannot be read. Group
+    [status] of the configuration has the limits.
+    """
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """Arguments of the command."""
+        parser: argparse.ArgumentParser = super().get_parser(prog_name)
+        parser.add_argument(
+            '--servers',
+            action='store_true',
+            help='ask Nova for servers that run from withdrawn images, too',
+        )
+        parser.add_argument(
+            '--nagios',
+            action='store_true',
+            help='print a line with performance data, as plug-ins do',
+        )
+        for name in ('warning', 'critical'):
+            parser.add_argument(
+                f'--{name}',
+                metavar='MEASURE=LIMIT',
+                action='append',
+                default=[],
+                type=_pair,
+                help=f'limit from which on it is {name}, or "off"; repeatable',
+            )
+        return parser
+
+    def run(self, parsed_args: argparse.Namespace) -> int:
+        """Run the command, with the exit statuses of a plug-in."""
+        try:
+            if parsed_args.nagios:
+                self._nagios(parsed_args)
+            else:
+                show.ShowOne.run(self, parsed_args)
+        except errors.HepixError as exc:
+            self.exit_status = int(measures.Grade.UNKNOWN)
+            if parsed_args.nagios:
+                self.app.stdout.write(f'HEPIX_VM UNKNOWN - {_plain(exc)}\n')
+            else:
+                self.app.LOG.error('%s', exc)
+        return self.exit_status
+
+    def take_action(self, parsed_args: argparse.Namespace) -> Any:
+        """Show it."""
+        glance, verdict, _ = self._look(parsed_args)
+        fields = _fields(glance, verdict)
+        return tuple(fields), tuple(fields.values())
+
+    def _look(
+        self, parsed_args: argparse.Namespace
+    ) -> tuple[overview.Glance, overview.Verdict, measures.Limits]:
+        conf = self.app.configuration()
+        limits = conf_status.limits(
+            conf, dict(parsed_args.warning), dict(parsed_args.critical)
+        )
+        glance = overview.look(
+            configured.site(conf), base.now(), parsed_args.servers
+        )
+        verdict = overview.judge(glance, limits)
+        self.exit_status = int(verdict.grade)
+        return glance, verdict, limits
+
+    def _nagios(self, parsed_args: argparse.Namespace) -> None:
+        """One line with performance data, then a line for each problem."""
+        _, verdict, limits = self._look(parsed_args)
+        worst = [
+            _plain(problem.sentence)
+            for problem in verdict.problems
+            if problem.grade is verdict.grade
+        ]
+        said = '; '.join(worst) or (
+            f'{verdict.values["fresh"]:g} subscriptions are fresh, '
+            f'{verdict.values["approved"]:g} images approved'
+        )
+        numbers = measures.performance(verdict.values, limits)
+        self.app.stdout.write(
+            f'HEPIX_VM {verdict.grade.name} - {said} | {numbers}\n'
+        )
+        for problem in verdict.problems:
+            self.app.stdout.write(
+                f'{problem.grade.name}: {_plain(problem.sentence)}\n'
+            )
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, limit = text.partition('=')
+    if not equals:
+        raise argparse.ArgumentTypeError(
+            f'expected MEASURE=LIMIT, found {text!r}'
+        )
+    return name.strip(), limit
+
+
+def _plain(said: object) -> str:
+    """A text that cannot be taken for performance data or a line's end."""
+    text = str(said).replace('|', '/')
+    return ''.join(c if c.isprintable() else ' ' for c in text)
+
+
+def _fields(
+    glance: overview.Glance, verdict: overview.Verdict
+) -> dict[str, Any]:
+    """Stable names; their order is that of an operator's questions."""
+    stored = glance.stored
+    return {
+        'status': verdict.grade.name,
+        'problems': _Part(
+            [
+                {'grade': problem.grade.name, 'detail': problem.sentence}
+                for problem in verdict.problems
+            ],
+            *(
+                f'{problem.grade.name}: {_plain(problem.sentence)}'
+                for problem in verdict.problems
+            ),
+        ),
+        'subscriptions': _subscriptions(glance),
+        'next_expiry': _next_expiry(glance),
+        'last_sync': _Part(
+            {
+                'at': _time(stored.last_attempt),
+                'codes': stored.last_codes,
+            },
+            base.shown_time(stored.last_attempt),
+            ', '.join(f'{n} {code}' for code, n in stored.last_codes.items()),
+        ),
+        'next_attempt': _time(stored.next_attempt),
+        'failing': _failing(glance),
+        'daemon': _daemon(glance),
+        'images': _Part(
+            {'endorsed': stored.images, 'approved': stored.approved},
+            f'{stored.images} endorsed, {stored.approved} approved',
+        ),
+        'waiting': _waiting(glance),
+        'run_anyway': _anyway(glance),
+        'crls': _crls(glance),
+        'withdrawn_servers': glance.withdrawn_servers,
+        'history': _Part(
+            {'length': stored.history.length, 'head': stored.history.sha256},
+            f'{stored.history.length} lines, head {stored.history.sha256}',
+        ),
+        'revision': stored.revision,
+        'measures': _Part(dict(verdict.values), 'see --nagios or -f json'),
+    }
+
+
+def _time(seconds: int | None) -> str | None:
+    return None if seconds is None else base.shown_time(seconds)
+
+
+def _subscriptions(glance: overview.Glance) -> _Part:
+    counts = {
+        state.value.replace(' ', '_'): len(names)
+        for state, names in glance.states.items()
+    }
+    shown = [
+        f'{len(names)} {state}'
+        for state, names in glance.states.items()
+        if names or state is condition.State.FRESH
+    ]
+    return _Part(counts, ', '.join(shown))
+
+
+def _next_expiry(glance: overview.Glance) -> _Part:
+    found = glance.stored.next_expiry
+    if found is None:
+        return _Part(None)
+    name, end = found
+    return _Part(
+        {'subscription': name, 'at': _time(end)},
+        f'{base.shown_time(end)} ({name})',
+    )
+
+
+def _failing(glance: overview.Glance) -> _Part:
+    stored = glance.stored
+    more = stored.failing_count - len(stored.failing)
+    return _Part(
+        {
+            'count': stored.failing_count,
+            'worst': [
+                {
+                    'subscription': item.name,
+                    'failures': item.failures,
+                    'code': item.code,
+                    'next_attempt': _time(item.next_attempt),
+                }
+                for item in stored.failing
+            ],
+        },
+        *(
+            f'{item.name}: {item.failures} times in a row, {item.code}, '
+            f'again {base.shown_time(item.next_attempt) or "at once"}'
+            for item in stored.failing
+        ),
+        f'and {more} more' if more else '',
+    )
+
+
+def _daemon(glance: overview.Glance) -> _Part:
+    holder = glance.stored.daemon
+    if holder is None:
+        return _Part(None, 'none leads; "hepix-vm sync" runs by hand or cron')
+    return _Part(
+        {
+            'holder': holder.holder,
+            'since': _time(holder.at),
+            'fence': holder.fence,
+            'beat': holder.beat,
+        },
+        f'{_plain(holder.holder)} leads since {base.shown_time(holder.at)}',
+    )
+
+
+def _waiting(glance: overview.Glance) -> _Part:
+    return _Part(
+        [
+            {
+                'subscription': item.subscription,
+                'images': item.images,
+                'since': _time(item.since),
+            }
+            for item in glance.stored.waiting
+        ],
+        *(
+            f'{item.subscription}: {item.images} images since '
+            f'{base.shown_time(item.since)}'
+            for item in glance.stored.waiting
+        ),
+    )
+
+
+def _anyway(glance: overview.Glance) -> _Part:
+    stored = glance.stored
+    more = stored.anyway_count - len(stored.anyway)
+    return _Part(
+        {
+            'count': stored.anyway_count,
+            'first': [
+                {
+                    'sha512': item.sha512,
+                    'until': _time(item.until),
+                    'reason': item.reason,
+                }
+                for item in stored.anyway
+            ],
+        },
+        *(
+            f'sha512:{item.sha512[:16]}... until '
+            f'{base.shown_time(item.until)}: {_plain(item.reason)}'
+            for item in stored.anyway
+        ),
+        f'and {more} more' if more else '',
+    )
+
+
+def _crls(glance: overview.Glance) -> _Part:
+    rows = [
+        {
+            'directory': item.directory,
+            'authority': item.subject,
+            'state': item.crl.value,
+            'next_update': (
+                f'{item.next_update:%Y-%m-%dT%H:%M:%SZ}'
+                if item.next_update
+                else None
+            ),
+        }
+        for item in glance.crls
+    ]
+    return _Part(
+        rows,
+        *(
+            f'{row["authority"]}: {row["state"]}, {row["next_update"]}'
+            for row in rows
+        ),
+    )
