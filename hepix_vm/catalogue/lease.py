@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from oslo_db import api as db_api
 import sqlalchemy as sa
 
 from hepix_vm.catalogue import database
@@ -108,14 +109,12 @@ def beat(store: database.Database, fence: int, name: str = SYNC) -> bool:
 
     :raises SQLAlchemyError, DBError: when the database fails
     """
-    table = schema.lease
-    with store.engine().begin() as connection:
-        done = connection.execute(
-            table.update()
-            .where(_is(name, fence), table.c.holder != '')
-            .values(beat=table.c.beat + 1)
-        )
-    return int(done.rowcount) == 1
+    return _changed(
+        store,
+        schema.lease.update()
+        .where(_is(name, fence), schema.lease.c.holder != '')
+        .values(beat=schema.lease.c.beat + 1),
+    )
 
 
 def release(store: database.Database, fence: int, name: str = SYNC) -> bool:
@@ -125,14 +124,21 @@ def release(store: database.Database, fence: int, name: str = SYNC) -> bool:
 
     :raises SQLAlchemyError, DBError: when the database fails
     """
-    table = schema.lease
+    return _changed(
+        store,
+        schema.lease.update()
+        .where(_is(name, fence), schema.lease.c.holder != '')
+        .values(holder='', beat=schema.lease.c.beat + 1),
+    )
+
+
+# On Galera, who meets a take-over learns of it at the end of its transaction.
+@db_api.wrap_db_retry(
+    max_retries=3, retry_interval=0.05, retry_on_deadlock=True, jitter=True
+)
+def _changed(store: database.Database, statement: sa.Update) -> bool:
     with store.engine().begin() as connection:
-        done = connection.execute(
-            table.update()
-            .where(_is(name, fence), table.c.holder != '')
-            .values(holder='', beat=table.c.beat + 1)
-        )
-    return int(done.rowcount) == 1
+        return int(connection.execute(statement).rowcount) == 1
 
 
 def _is(name: str, fence: int) -> sa.ColumnElement[bool]:
