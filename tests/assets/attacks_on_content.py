@@ -384,6 +384,18 @@ def ed25519_with_sha256() -> Case:
 
 
 @ATTACKS.add
+def signature_of_an_rsa_key_that_is_called_ecdsa() -> Case:
+    named = writer.algorithm(writer.ECDSA['sha256'])
+    return _info('signature', algorithm=named)
+
+
+@ATTACKS.add
+def signature_algorithm_with_empty_parameters_of_another_type() -> Case:
+    odd = writer.algorithm(writer.RSA, writer.octets(b''))
+    return _info('algorithm', algorithm=odd)
+
+
+@ATTACKS.add
 def signature_algorithm_unknown() -> Case:
     return _info('algorithm', algorithm=writer.algorithm('1.2.3.4'))
 
@@ -678,6 +690,17 @@ def encapsulated_type_is_not_data() -> Case:
 
 
 @ATTACKS.add
+def field_behind_the_encapsulated_content() -> Case:
+    cms = writer.signed_data(
+        [writer.signer_info(CONTENT, _endorser())],
+        [_endorser().der],
+        content_field=writer.tlv(0xA0, writer.octets(CONTENT))
+        + writer.octets(EVIL),
+    )
+    return Case(writer.opaque(cms), MALFORMED)
+
+
+@ATTACKS.add
 def unknown_version() -> Case:
     return _structure(version=9)
 
@@ -700,6 +723,14 @@ def many_fields_behind_the_signers() -> Case:
 @ATTACKS.add
 def signer_with_a_field_behind_the_signature() -> Case:
     return _info(unsigned=writer.integer(1))
+
+
+@ATTACKS.add
+def signer_with_two_fields_behind_the_signature() -> Case:
+    attributes = writer.tlv(
+        0xA1, writer.attribute('1.2.3.4', writer.integer(1))
+    )
+    return _info(unsigned=attributes + writer.integer(1))
 
 
 @ATTACKS.add

@@ -348,6 +348,13 @@ def purpose_that_a_ca_above_excludes() -> Case:
 
 
 @ATTACKS.add
+def purpose_that_a_ca_above_a_signer_without_one_excludes() -> Case:
+    usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
+    ca = _ca((usage, False))
+    return _ca_case('purpose', ca, _leaf(ca=ca))
+
+
+@ATTACKS.add
 def purposes_that_signer_and_ca_do_not_share() -> Case:
     usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH])
     ca = _ca((usage, False))
@@ -870,6 +877,36 @@ def _explicit(leaf: pki.Holder) -> Case:
     return Case(writer.multipart(content, cms), 'weak-key')
 
 
+def for_pss_only(holder: pki.Holder, issuer: pki.Holder) -> pki.Holder:
+    """The same certificate, its RSA key bound to RSA-PSS (RFC 4055)."""
+    spki = holder.certificate.public_key().public_bytes(
+        serialization.Encoding.DER,
+        serialization.PublicFormat.SubjectPublicKeyInfo,
+    )
+    usual = writer.algorithm(writer.RSA, writer.NULL)
+    bound = writer.algorithm(writer.PSS)
+    bits = writer.body(spki).removeprefix(usual)
+    tbs = writer.body(holder.certificate.tbs_certificate_bytes)
+    assert tbs.count(spki) == 1
+    tbs = writer.seq(tbs.replace(spki, writer.seq(bound, bits)))
+    return pki.Holder(
+        x509.load_der_x509_certificate(signed_anew(tbs, issuer.key)),
+        holder.key,
+    )
+
+
+@ATTACKS.add
+def pkcs1_signature_of_a_key_for_pss_only() -> Case:
+    site = pki.site()
+    return _case('signature', for_pss_only(site.endorser, site.issuing))
+
+
+@ATTACKS.add
+def ca_with_a_key_for_pss_only_that_signed_with_pkcs1() -> Case:
+    ca = for_pss_only(_ca(label='rsa special ca'), pki.site().root)
+    return _ca_case('issuer-signature', ca, _leaf(ca=ca))
+
+
 @ATTACKS.add
 def key_that_cannot_sign() -> Case:
     leaf = _leaf(label='x25519')
@@ -912,6 +949,19 @@ def ca_without_basic_constraints() -> Case:
     usage = (pki.usage(key_cert_sign=True, crl_sign=True), True)
     ca = _ca(basic=(usage,))
     return _ca_case('not-a-ca', ca, _leaf(ca=ca))
+
+
+@ATTACKS.add
+def anchor_below_a_root_without_basic_constraints() -> Case:
+    """Only a root may lack them for its age."""
+    usage = (pki.usage(key_cert_sign=True, crl_sign=True), True)
+    ca = _ca(basic=(usage,))
+    return _case(
+        'not-a-ca',
+        _leaf(ca=ca),
+        anchors=(pki.site().root, ca),
+        crls=(*pki.site().crls, ca.crl()),
+    )
 
 
 @ATTACKS.add
