@@ -40,6 +40,7 @@ class SubscriptionList(base.Lister):
                 'verified_at',
                 'images',
                 'approved',
+                'waiting',
                 'last_code',
                 'failures',
                 'next_attempt',
@@ -54,13 +55,14 @@ class SubscriptionList(base.Lister):
 def _row(item: catalogue.Subscribed) -> tuple[Any, ...]:
     state = item.state
     if state is None:
-        return '', '', '', item.images, item.approved, '', 0, ''
+        return '', '', '', item.images, item.approved, item.waiting, '', 0, ''
     return (
         state.list_version or '',
         base.shown_time(state.expires),
         base.shown_time(state.verified_at),
         item.images,
         item.approved,
+        item.waiting,
         state.last_code or '',
         state.failures,
         base.shown_time(state.next_attempt),

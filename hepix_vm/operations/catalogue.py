@@ -99,6 +99,7 @@ def subscriptions(site: site_.Site) -> tuple[Subscribed, ...]:
     with site_.usable(site) as catalogue, catalogue.reading() as connection:
         states = store.subscription_states(connection)
         counts = _counts(connection)
+        held = store.waiting(connection)
     found = []
     for name in sorted(set(states) | set(site.subscriptions)):
         configured = site.subscriptions.get(name)
@@ -116,6 +117,7 @@ def subscriptions(site: site_.Site) -> tuple[Subscribed, ...]:
                 state=states.get(name),
                 images=images,
                 approved=approved,
+                waiting=held.get(name, 0),
             )
         )
     return tuple(found)
