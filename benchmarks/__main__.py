@@ -12,6 +12,7 @@ import os
 import pathlib
 import sys
 
+from benchmarks import catalogue
 from benchmarks import enforcement
 from benchmarks import peers
 from benchmarks import report
@@ -28,7 +29,7 @@ def _trust() -> Iterator[rows.Row]:
 #: None marks a group that has nothing to measure yet.
 GROUPS: Mapping[str, Group | None] = {
     'trust': _trust,
-    'catalogue': None,
+    'catalogue': catalogue.measure,
     'enforcement': enforcement.measure,
     'context': None,
     'window': None,

@@ -9,14 +9,13 @@ import hashlib
 import os
 import pathlib
 import tempfile
-import uuid
 
+from benchmarks import lists
 from benchmarks import measuring
 from benchmarks import peers
 from benchmarks import pki
 from benchmarks import rows
 from hepix_vm import hashing
-from hepix_vm import imagelist
 from hepix_vm import trust
 from hepix_vm.trust import mime
 
@@ -65,7 +64,7 @@ def _verify(
     The peer is a process that reads of the directory what it needs.
     """
     anchors = trust.load(endorser.folder)
-    message = _signed(endorser, now, _IMAGES)
+    message = lists.signed(endorser, now, _IMAGES)
     path = folder / 'list.smime'
     path.write_bytes(message)
     peer = measuring.program(
@@ -101,7 +100,7 @@ def _verify_beside_hanko(
     """Both have read anchors and CRLs; the peer the MIME parts, too."""
     name = 'verify a list of 35 kB, beside pyHanko'
     anchors = trust.load(endorser.folder)
-    message = _signed(endorser, now, _IMAGES)
+    message = lists.signed(endorser, now, _IMAGES)
 
     def call() -> object:
         return trust.verify(message, anchors, trust.Policy(), now)
@@ -137,7 +136,7 @@ def _verify_large(
     endorser: pki.Endorser, now: datetime.datetime, images: int, rounds: int
 ) -> rows.Row:
     anchors = trust.load(endorser.folder)
-    message = _signed(endorser, now, images)
+    message = lists.signed(endorser, now, images)
     times = measuring.alone(
         lambda: trust.verify(message, anchors, trust.Policy(), now), rounds
     )
@@ -204,52 +203,4 @@ def _beside(
         'ms',
         label,
         beside.processor_median * _MILLISECONDS if beside else None,
-    )
-
-
-def _signed(
-    endorser: pki.Endorser, now: datetime.datetime, images: int
-) -> bytes:
-    """A list of that many images, signed."""
-    payload = imagelist.render(
-        imagelist.ImageList(
-            identifier=str(uuid.UUID(int=1)),
-            title='Benchmark',
-            description='As long as the lists of a large virtual organisation',
-            created=now - datetime.timedelta(hours=1),
-            expires=now + datetime.timedelta(days=28),
-            source='example.org',
-            version='1',
-            uri='https://images.example.org/list',
-            endorsers=(
-                imagelist.Endorser(
-                    'Benchmark',
-                    endorser.subject,
-                    endorser.issuer,
-                    'endorser@example.org',
-                ),
-            ),
-            images=tuple(_image(number) for number in range(images)),
-        )
-    )
-    return trust.sign(payload, endorser.certificate, endorser.key)
-
-
-def _image(number: int) -> imagelist.ImageEntry:
-    return imagelist.ImageEntry(
-        identifier=str(uuid.UUID(int=number + 2)),
-        title=f'Worker node number {number} for many purposes',
-        description='An image of an operating system with tools added. ' * 3,
-        uri=f'https://images.example.org/base/worker-{number}.qcow2',
-        size=2 * _GIB,
-        version=f'9.4.{number}-20250101',
-        sha512=hashlib.sha512(str(number).encode()).hexdigest(),
-        arch='x86_64',
-        os='Linux',
-        os_version='EL 9.4',
-        comments='as installed, with contextualisation',
-        hypervisors=('kvm', 'xen'),
-        format='qcow2',
-        core_minimum=1,
-        ram_minimum=512 * 2**20,
     )

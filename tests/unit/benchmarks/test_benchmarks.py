@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+import contextlib
 import importlib.util
 import json
 import pathlib
@@ -12,9 +13,11 @@ import sys
 import pytest
 
 from benchmarks import __main__ as command
+from benchmarks import catalogue
 from benchmarks import enforcement
 from benchmarks import measuring
 from benchmarks import peers
+from benchmarks import processes
 from benchmarks import report
 from benchmarks import rows
 from benchmarks import trust
@@ -266,11 +269,54 @@ def test_enforcement_group_decides_with_a_real_catalogue() -> None:
     assert len(names) == (4 if nova else 2)
 
 
+@pytest.mark.timeout(600)
+def test_catalogue_group_syncs_and_decides_for_real() -> None:
+    results = list(
+        catalogue.measure(
+            subscriptions=3,
+            images=40,
+            listed=20,
+            anchors=3,
+            rounds=1,
+            sizes=[(1, ', small')],
+        )
+    )
+    assert [row.name.removesuffix(', small') for row in results] == [
+        'sync 10 000 subscriptions, all new',
+        'sync 10 000 subscriptions, unchanged',
+        'sync 10 000 subscriptions, unchanged, processor',
+        'sync 10 000 subscriptions, unchanged, memory',
+        'read a catalogue of 100 000 images, memory',
+        'decide on bytes among 100 000 images',
+        'see a change among 100 000 images',
+        'accept a list of 10 000 images, all new',
+        'accept a list of 10 000 images, one changed',
+        'accept a list of 10 000 images, one changed, memory',
+        'list accepted to decision in another process',
+    ]
+    assert all(row.figure > 0 for row in results)
+
+
+def test_process_that_fails_is_no_figure() -> None:
+    with pytest.raises(RuntimeError, match=r'expected a readable file'):
+        processes.run('benchmarks.steps', 'sync', '/nonexistent', 'accepted')
+
+
+def test_process_that_ends_sees_nothing(tmp_path: pathlib.Path) -> None:
+    url = f'sqlite:///{tmp_path}/none/catalogue.sqlite'
+    with contextlib.closing(processes.Watching('poll', url)) as watching:
+        watching.ask('00')
+        with pytest.raises(RuntimeError, match='ended'):
+            watching.seen()
+
+
 def test_every_target_belongs_to_a_row() -> None:
     source = ''.join(
         pathlib.Path(str(module.__file__)).read_text()
-        for module in (trust, enforcement)
+        for module in (trust, catalogue, enforcement)
     )
     for name in TARGETS:
-        base = name.removesuffix(', p99').removesuffix(', processor')
-        assert f"'{base}'" in source
+        base = name
+        for suffix in (', p99', ', processor', ', memory'):
+            base = base.removesuffix(suffix)
+        assert f"'{base}" in source

@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What things take that have a process of their own.
+
+Imports count for the memory of a process and not for its time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+import dataclasses
+import json
+import resource
+import subprocess
+import sys
+import time
+
+_KIB, _MB = 2**10, 1e6
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Taken:
+    """What one step took.
+
+    :param seconds: by the clock on the wall
+    :param processor: seconds of processors
+    :param memory: MB, the peak of what was resident
+    """
+
+    seconds: float
+    processor: float
+    memory: float
+
+
+def run(module: str, *arguments: object) -> Taken:
+    """Run a module that prints what :func:`measured` found out.
+
+    :raises RuntimeError: it failed
+    """
+    done = subprocess.run(
+        [sys.executable, '-m', module, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(f'{module}: {done.stderr.strip()[-2000:]}')
+    return Taken(**json.loads(done.stdout))
+
+
+class Watching:
+    """A process that waits for images to appear.
+
+    :param how: ``watch``: by decisions, ``poll``: by its own queries
+    :param connection: SQLAlchemy URL of the catalogue
+    """
+
+    def __init__(self, how: str, connection: str) -> None:
+        argv = [sys.executable, '-m', 'benchmarks.steps', how, connection]
+        self._process = subprocess.Popen(
+            argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def ask(self, sha512: str) -> None:
+        """Wait for this one, from now on."""
+        if self._process.stdin is None:
+            raise RuntimeError('the watching process has no pipe')
+        self._process.stdin.write(f'{sha512}\n')
+        self._process.stdin.flush()
+
+    def seen(self) -> float:
+        """When it was there, in seconds of the monotonic clock."""
+        if self._process.stdout is None:
+            raise RuntimeError('the watching process has no pipe')
+        said = self._process.stdout.readline()
+        if not said:
+            raise RuntimeError('the watching process ended')
+        return float(said)
+
+    def close(self) -> None:
+        """End it."""
+        self._process.communicate(timeout=60)
+
+
+def measured(call: Callable[[], None]) -> str:
+    """Call, and say in JSON what it took."""
+    busy = time.process_time()
+    begin = time.perf_counter()
+    call()
+    taken = Taken(
+        time.perf_counter() - begin,
+        time.process_time() - busy,
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _KIB / _MB,
+    )
+    return json.dumps(dataclasses.asdict(taken))
