@@ -147,6 +147,11 @@ def grade(name: str, value: float | None, limits: Limits) -> Grade:
     return Grade.OK
 
 
+def number(value: float) -> str:
+    """A number as people and programs read it, whole or with a point."""
+    return f'{value:.15g}'
+
+
 def performance(values: Mapping[str, float | None], limits: Limits) -> str:
     """Values and limits as monitoring plug-ins print them after a ``|``."""
     shown = []
@@ -157,7 +162,7 @@ def performance(values: Mapping[str, float | None], limits: Limits) -> str:
             _range(name, of.get(name))
             for of in (limits.warning, limits.critical)
         ]
-        shown.append(f'{name}={value:g};{";".join(given)}')
+        shown.append(f'{name}={number(value)};{";".join(given)}')
     return ' '.join(shown)
 
 
@@ -166,4 +171,4 @@ def _range(name: str, given: float | None) -> str:
     if given is None:
         return ''
     colon = ':' if name in BY_NAME and BY_NAME[name].less_is_worse else ''
-    return f'{given:g}{colon}'
+    return f'{number(given)}{colon}'

@@ -99,15 +99,16 @@ class Status(base.ShowOne):
 
     def _nagios(self, parsed_args: argparse.Namespace) -> None:
         """One line with performance data, then a line for each problem."""
-        _, verdict, limits = self._look(parsed_args)
+        glance, verdict, limits = self._look(parsed_args)
         worst = [
             _plain(problem.sentence)
             for problem in verdict.problems
             if problem.grade is verdict.grade
         ]
+        fresh = len(glance.states[condition.State.FRESH])
         said = '; '.join(worst) or (
-            f'{verdict.values["fresh"]:g} subscriptions are fresh, '
-            f'{verdict.values["approved"]:g} images approved'
+            f'{fresh} subscriptions fresh, {glance.stored.approved} images '
+            'approved'
         )
         numbers = measures.performance(verdict.values, limits)
         self.app.stdout.write(

@@ -222,6 +222,7 @@ def _problems(
 def _sentence(glance: Glance, name: str, value: float) -> str:
     """What is wrong, how much of it, and what to do."""
     stored = glance.stored
+    many = measures.number(value)
     by_state = {
         'stale': condition.State.STALE,
         'distrusted': condition.State.DISTRUSTED,
@@ -231,17 +232,17 @@ def _sentence(glance: Glance, name: str, value: float) -> str:
     }
     if name in by_state:
         names = glance.states[by_state[name]]
-        return f'{value:g} {by_state[name]} ({_some(names)})'
+        return f'{many} {by_state[name]} ({_some(names)})'
     if name == 'failing':
         names = tuple(item.name for item in stored.failing)
         return (
-            f'{value:g} failed {overview.FAILING} times in a row or more '
+            f'{many} failed {overview.FAILING} times in a row or more '
             f'({_some(names, int(value))})'
         )
     if name == 'waiting':
         names = tuple(item.subscription for item in stored.waiting)
         return (
-            f'{value:g} images wait to be withdrawn ({_some(names)}): run '
+            f'{many} images wait to be withdrawn ({_some(names)}): run '
             '"hepix-vm subscription confirm NAME" or ask the endorser'
         )
     return _time_sentence(glance, name, value)
@@ -249,23 +250,25 @@ def _sentence(glance: Glance, name: str, value: float) -> str:
 
 def _time_sentence(glance: Glance, name: str, value: float) -> str:
     stored = glance.stored
+    many = measures.number(value)
     if name == 'subscriptions':
-        return f'{value:g} subscriptions in the configuration'
+        return f'{many} subscriptions in the configuration'
     if name == 'last_sync_hours':
-        return f'nothing was fetched or tried for {value:g} h'
+        return f'nothing was fetched or tried for {many} h'
     if name == 'next_expiry_hours' and stored.next_expiry is not None:
-        return f'the list of {stored.next_expiry[0]} expires in {value:g} h'
+        return f'the list of {stored.next_expiry[0]} expires in {many} h'
     if name == 'crl_hours':
         first = glance.crls[0].subject if glance.crls else 'an authority'
-        said = f'runs out in {value:g}' if value > 0 else f'ran out {-value:g}'
-        ago = '' if value > 0 else ' ago'
-        return f'the CRL of {first} {said} h{ago}: run fetch-crl'
+        said = f'runs out in {many} h'
+        if value <= 0:
+            said = f'ran out {measures.number(-value)} h ago'
+        return f'the CRL of {first} {said}: run fetch-crl'
     if name == 'run_anyway_hours' and stored.anyway:
         return (
             f'image data sha512:{stored.anyway[0].sha512[:16]}... may run for '
-            f'{value:g} h more'
+            f'{many} h more'
         )
-    return f'{value:g} servers run from withdrawn images'
+    return f'{many} servers run from withdrawn images'
 
 
 def _some(names: tuple[str, ...], count: int | None = None) -> str:
