@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+import re
+
 import pytest
 
 from hepix_vm.catalogue import measures
@@ -77,3 +80,20 @@ def test_every_measure_has_a_default_and_a_meaning():
         assert measure.meaning
         assert measure.name in measures.DEFAULTS.warning
         assert measure.name in measures.DEFAULTS.critical
+
+
+def test_the_documentation_has_every_measure_and_its_limits():
+    page = Path(__file__).parents[3] / 'doc/source/admin/monitoring.rst'
+    rows = {}
+    for row in re.split(r'\n   \* - ', page.read_text()):
+        cells = [' '.join(c.split()) for c in re.split(r'\n     - ', row)]
+        rows[cells[0].strip('`')] = cells[-2:]
+    for measure in measures.MEASURES:
+        below = 'below' if measure.less_is_worse else 'above'
+        limits = [
+            'off' if limit is None else f'{below} {limit}'
+            for limit in (measure.warning, measure.critical)
+        ]
+        for cell, limit in zip(rows[measure.name], limits, strict=True):
+            # Text goes on behind the table's last cell.
+            assert re.match(f'{limit}( |$)', cell), measure.name
