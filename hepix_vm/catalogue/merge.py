@@ -91,13 +91,13 @@ def merge(
         elif _differs(image, values):
             _update(
                 transaction,
-                [image.row],
+                [image.id],
                 values | {'withdrawn': False, 'held_at': None},
             )
     if added:
         connection.execute(schema.endorsement.insert(), added)
     gone = [image for image in known.values() if not image.withdrawn]
-    withdrawn = [image.row for image in gone if image.identifier not in lost]
+    withdrawn = [image.id for image in gone if image.identifier not in lost]
     _update(transaction, withdrawn, {'withdrawn': True, 'held_at': None})
     _hold(transaction, subscription.name, live, lost, now)
     if lost:
@@ -144,7 +144,7 @@ def _hold(
         for image in live
         if image.held_at is not None and image.identifier not in lost
     }
-    _update(transaction, [image.row for image in begins], {'held_at': now})
+    _update(transaction, [image.id for image in begins], {'held_at': now})
     if begins:
         waiting = len({image.identifier for image in begins})
         transaction.remember(
@@ -166,14 +166,28 @@ def _waiting(name: str, held: int) -> str:
     )
 
 
+#: What a list says of an image, as the columns that keep it.
+_SAID = (
+    'identifier',
+    'version',
+    'sha512',
+    'size',
+    'expires',
+    'vo',
+    'title',
+    'uri',
+    'entry',
+)
+_KEPT = ('id', 'withdrawn', 'held_at')
+
+
 def _rows(connection: sa.Connection, name: str) -> list[Any]:
     """The endorsements of a subscription; ``entry`` stays text."""
     table = schema.endorsement
+    columns = [table.c[column] for column in (*_KEPT, *_SAID)]
     return list(
         connection.execute(
-            sa.select(table.c.id.label('row'), table).where(
-                table.c.subscription == name
-            )
+            sa.select(*columns).where(table.c.subscription == name)
         )
     )
 
@@ -215,8 +229,10 @@ def _problem(
             f'{held[entry.identifier]}, which keeps it; one of the two '
             'endorsers has to use another identifier'
         )
-    version = imagelist.version_key(entry.version)
     for image in known:
+        if (image.version, image.sha512) == (entry.version, entry.sha512):
+            continue
+        version = imagelist.version_key(entry.version)
         other = imagelist.version_key(image.version)
         if other > version:
             return (
@@ -233,6 +249,10 @@ def _problem(
     return ''
 
 
+# One for all: making it is most of the work.
+_ENCODER = json.JSONEncoder(sort_keys=True)
+
+
 def _row(entry: imagelist.ImageEntry, vo: str | None) -> dict[str, Any]:
     return {
         'identifier': entry.identifier,
@@ -243,7 +263,7 @@ def _row(entry: imagelist.ImageEntry, vo: str | None) -> dict[str, Any]:
         'vo': vo,
         'title': entry.title,
         'uri': entry.uri,
-        'entry': json.dumps(
+        'entry': _ENCODER.encode(
             {
                 'description': entry.description,
                 'arch': entry.arch,
@@ -256,8 +276,7 @@ def _row(entry: imagelist.ImageEntry, vo: str | None) -> dict[str, Any]:
                 'ram_minimum': entry.ram_minimum,
                 'mpuri': entry.mpuri,
                 'comments': entry.comments,
-            },
-            sort_keys=True,
+            }
         ),
     }
 
@@ -265,7 +284,7 @@ def _row(entry: imagelist.ImageEntry, vo: str | None) -> dict[str, Any]:
 def _differs(image: Any, values: dict[str, Any]) -> bool:
     if image.withdrawn or image.held_at is not None:
         return True
-    return any(getattr(image, name) != value for name, value in values.items())
+    return bool(image[len(_KEPT) :] != tuple(values[c] for c in _SAID))
 
 
 def _update(
