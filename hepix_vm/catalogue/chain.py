@@ -15,6 +15,15 @@ import json
 GENESIS = '0' * 64
 
 
+def text(written: str) -> str:
+    """What somebody wrote, as every database keeps it and gives it back.
+
+    NUL and halves of characters are written out as escapes.
+    """
+    whole = written.replace('\0', '\\x00')
+    return whole.encode('utf-8', 'backslashreplace').decode('utf-8')
+
+
 def digest(
     previous: str, at: int, who: str, event: str, subject: str, detail: str
 ) -> str:

@@ -346,7 +346,8 @@ class Transaction:
         self, at: int, who: str, event: str, subject: str, detail: str
     ) -> None:
         """Append one line to the history."""
-        who, subject = who[:255], subject[:255]
+        who, subject = chain.text(who)[:255], chain.text(subject)[:255]
+        detail = chain.text(detail)
         self._history = chain.digest(
             self._history, at, who, event, subject, detail
         )

@@ -18,6 +18,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from hepix_vm.catalogue import chain
 from hepix_vm.catalogue import database
 from hepix_vm.catalogue import schema
 
@@ -97,7 +98,7 @@ def keep(
         'seen_at': now,
         'verdict': ACCEPTED if believed else REFUSED,
         'code': code,
-        'detail': detail,
+        'detail': chain.text(detail),
         'message_sha256': digest,
         'size': len(message),
         'list_identifier': believed.list_identifier if believed else None,

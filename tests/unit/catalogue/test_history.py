@@ -325,6 +325,19 @@ def test_history_that_grows_meanwhile_fits(store, monkeypatch):
     assert not after
 
 
+def test_texts_that_a_database_would_not_keep_are_kept_as_escapes(store):
+    odd = 'a\0b\udc80c'
+    remember(store, (1, odd, 'event', odd, odd))
+    refuse(store, b'x')
+    with store.writing() as transaction:
+        kept.keep(transaction, 'main', b'y', 1, 'digest', odd)
+    fits(store)
+    with store.reading() as connection:
+        line = history.newest(connection, event='event')[0]
+    assert line.who == line.subject == line.detail == 'a\\x00b\\udc80c'
+    assert rows(store)[-1].detail == 'a\\x00b\\udc80c'
+
+
 # Messages
 
 
