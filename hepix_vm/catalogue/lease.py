@@ -17,6 +17,7 @@ then do. A beat changes nothing that readers load, and so no revision.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 import dataclasses
 
 from oslo_db import api as db_api
@@ -132,13 +133,18 @@ def release(store: database.Database, fence: int, name: str = SYNC) -> bool:
     )
 
 
-# On Galera, who meets a take-over learns of it at the end of its transaction.
-@db_api.wrap_db_retry(
-    max_retries=3, retry_interval=0.05, retry_on_deadlock=True, jitter=True
-)
 def _changed(store: database.Database, statement: sa.Update) -> bool:
-    with store.engine().begin() as connection:
-        return int(connection.execute(statement).rowcount) == 1
+    def change() -> bool:
+        with store.engine().begin() as connection:
+            return int(connection.execute(statement).rowcount) == 1
+
+    # On Galera, who meets a take-over learns of it at the end of the
+    # transaction.
+    again: Callable[[Callable[[], bool]], Callable[[], bool]]
+    again = db_api.wrap_db_retry(
+        max_retries=3, retry_interval=0.05, retry_on_deadlock=True, jitter=True
+    )
+    return again(change)()
 
 
 def _is(name: str, fence: int) -> sa.ColumnElement[bool]:

@@ -38,11 +38,15 @@ class Telling:
                 f'host {server.host} still runs withdrawn image '
                 f'{server.image_id} ({judged.decision.code})'
             )
-        problems.update(
-            f'image {image.image_id} could not be deactivated: {image.error}'
-            for image in synced.deactivated
-            if image.error
-        )
+        for images, wanted in (
+            (synced.deactivated, 'deactivated'),
+            (synced.reactivated, 'reactivated'),
+        ):
+            problems.update(
+                f'image {image.image_id} could not be {wanted}: {image.error}'
+                for image in images
+                if image.error
+            )
         self._news(problems)
         LOG.log(
             log.INFO if _did_something(synced) else log.DEBUG,
@@ -51,6 +55,7 @@ class Telling:
             sum(r.outcome is sync.Outcome.ACCEPTED for r in synced.reports),
             len(synced.withdrawals),
             len(synced.deactivated),
+            len(synced.reactivated),
         )
 
     def _news(self, problems: set[str]) -> None:
@@ -65,6 +70,7 @@ def _did_something(synced: catalogue.Synced) -> bool:
     return bool(
         synced.withdrawals
         or synced.deactivated
+        or synced.reactivated
         or any(report.outcome not in _AS_IT_WAS for report in synced.reports)
     )
 

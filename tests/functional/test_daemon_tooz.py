@@ -17,9 +17,9 @@ from hepix_vm.catalogue import database
 from hepix_vm.catalogue import lease
 from hepix_vm.daemon import coordination
 from hepix_vm import errors
-from tests import databases
 from tests.cloud import ports
 from tests.cloud import waits
+from tests import databases
 from tests.functional import daemons
 from tests.unit.catalogue import following
 

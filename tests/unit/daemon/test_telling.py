@@ -75,9 +75,11 @@ def test_a_sync_that_did_something_is_one_line(told):
         ),
         withdrawals=(settle.Withdrawal('an-image', 'withdrawn', ''),),
         deactivated=(withdraw.Deactivated('an-image', 'web', 'x', ''),),
+        reactivated=(withdraw.Reactivated('other-image', 'db', ''),),
     )
     assert told(done) == [
-        'synced subscriptions=2 accepted=1 withdrawn=1 deactivated=1'
+        'synced subscriptions=2 accepted=1 withdrawn=1 deactivated=1 '
+        'reactivated=1'
     ]
 
 
@@ -108,6 +110,13 @@ def test_image_that_glance_keeps_active_is_told(told):
         deactivated=(withdraw.Deactivated('an-image', 'web', 'x', 'in use'),)
     )
     assert 'image an-image could not be deactivated: in use' in told(done)
+
+
+def test_image_that_glance_keeps_deactivated_is_told(told):
+    done = synced(
+        reactivated=(withdraw.Reactivated('an-image', 'web', 'away'),)
+    )
+    assert 'image an-image could not be reactivated: away' in told(done)
 
 
 def test_crl_that_runs_out_is_told_once(told):
