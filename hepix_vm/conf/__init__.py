@@ -92,10 +92,10 @@ def _check(path: Path) -> None:
 def list_opts() -> list[tuple[Any, list[cfg.Opt]]]:
     """All options by group, for oslo-config-generator."""
     result: list[tuple[Any, list[cfg.Opt]]] = []
-    for name in MODULES:
+    # The last one is no module of a single group: it has one of the sample.
+    for name in (*MODULES, 'subscription'):
         module = importlib.import_module(f'hepix_vm.conf.{name}')
         opts = getattr(module, 'sample_opts', lambda m=module: m.OPTS)()
-        result.append((module.GROUP, list(opts)))
-    subscription = importlib.import_module('hepix_vm.conf.subscription')
-    result.append((subscription.SAMPLE_GROUP, list(subscription.OPTS)))
+        group = getattr(module, 'SAMPLE_GROUP', None) or module.GROUP
+        result.append((group, list(opts)))
     return result
