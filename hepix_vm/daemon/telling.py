@@ -50,7 +50,8 @@ class Telling:
         self._news(problems)
         LOG.log(
             log.INFO if _did_something(synced) else log.DEBUG,
-            'synced subscriptions=%s accepted=%s withdrawn=%s deactivated=%s',
+            'synced subscriptions=%s accepted=%s withdrawn=%s deactivated=%s '
+            'reactivated=%s',
             len(synced.reports),
             sum(r.outcome is sync.Outcome.ACCEPTED for r in synced.reports),
             len(synced.withdrawals),
