@@ -138,12 +138,3 @@ def _unwritable(path: Path, exc: OSError) -> errors.LocalFault:
     return errors.LocalFault(
         f'{path}: expected to write there, found: {exc.strerror or exc}'
     )
-
-
-def prune(site: site_.Site, now: int) -> int:
-    """Let go of refused messages that are older than the site keeps them.
-
-    :returns: how many there were
-    """
-    with site_.usable(site) as catalogue:
-        return kept.prune(catalogue, now, site.refused_kept_days)
