@@ -13,8 +13,8 @@
 #
 #   stack install       the package
 #   stack post-config   every configuration file, the catalogue's database
-#   stack extra         a check of what runs now
-#   unstack             Glance's and Nova's files as they were
+#   stack extra         the daemon, and a check of what runs now
+#   unstack             no daemon, Glance's and Nova's files as they were
 #   clean               our own files
 
 _HEPIX_VM_XTRACE=$(set +o | grep xtrace)
@@ -267,8 +267,18 @@ function check_hepix_vm {
         --config-file "$HEPIX_VM_CONF" upgrade check \
         || warn $LINENO "hepix-vm-status: see the table above"
     echo_summary "hepix_vm: add [subscription:NAME] groups to" \
-        "$HEPIX_VM_CONF, then run every 15 minutes, for instance by cron:" \
-        "hepix-vm --config-file $HEPIX_VM_CONF sync"
+        "$HEPIX_VM_CONF, then have the daemon read it:" \
+        "sudo systemctl kill -s HUP devstack@hepix-vm-sync"
+}
+
+# Only where it is enabled: run_process and stop_process look.
+function start_hepix_vm {
+    run_process hepix-vm-sync \
+        "$(get_python_exec_prefix)/hepix-vm-sync --config-file $HEPIX_VM_CONF"
+}
+
+function stop_hepix_vm {
+    stop_process hepix-vm-sync
 }
 
 function unconfigure_hepix_vm {
@@ -302,10 +312,12 @@ if is_service_enabled hepix-vm; then
             ;;
         stack:extra)
             if is_service_enabled g-api; then
+                start_hepix_vm
                 check_hepix_vm
             fi
             ;;
         unstack:*)
+            stop_hepix_vm
             unconfigure_hepix_vm
             ;;
         clean:*)

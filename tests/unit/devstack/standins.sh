@@ -115,3 +115,16 @@ function database_connection_url {
 function get_python_exec_prefix {
     echo "$PROGRAMS"
 }
+
+# DevStack's own look whether the service is enabled, too.
+function run_process {
+    if is_service_enabled "$1"; then
+        _called run_process "$@"
+    fi
+}
+
+function stop_process {
+    if is_service_enabled "$1"; then
+        _called stop_process "$@"
+    fi
+}

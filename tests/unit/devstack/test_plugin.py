@@ -214,7 +214,7 @@ def test_a_disabled_service_is_left_alone(machine):
     own = machine.top / 'devstack'
     own.mkdir()
     (own / 'settings').write_text(
-        settings.replace('enable_service hepix-vm', '')
+        settings.replace('enable_service hepix-vm hepix-vm-sync', '')
     )
     (own / 'plugin.sh').write_text(
         (ROOT / 'devstack' / 'plugin.sh').read_text()
@@ -463,7 +463,33 @@ def test_extra_checks_and_says_what_to_do_next(machine):
         f'hepix-vm-status --config-file {machine.conf} upgrade check'
     )
     assert 'WARNING' not in said
-    assert f'hepix-vm --config-file {machine.conf} sync' in said
+    assert 'kill -s HUP devstack@hepix-vm-sync' in said
+
+
+def test_the_daemon_runs_where_the_catalogue_is_made(machine):
+    machine.phase('stack', 'extra')
+    assert machine.called()[0] == (
+        f'run_process hepix-vm-sync {machine.top / "bin"}/hepix-vm-sync '
+        f'--config-file {machine.conf}'
+    )
+    machine.phase('unstack')
+    assert machine.called()[-1] == 'stop_process hepix-vm-sync'
+
+
+def test_the_daemon_may_be_left_out(machine):
+    settings = (ROOT / 'devstack' / 'settings').read_text()
+    own = machine.top / 'devstack'
+    own.mkdir()
+    (own / 'settings').write_text(settings.replace(' hepix-vm-sync\n', '\n'))
+    (own / 'plugin.sh').write_text(
+        (ROOT / 'devstack' / 'plugin.sh').read_text()
+    )
+    machine.variables['PLUGIN'] = str(own)
+    machine.phase('stack', 'extra')
+    machine.phase('unstack')
+    assert machine.called() == [
+        f'hepix-vm-status --config-file {machine.conf} upgrade check'
+    ]
 
 
 def test_a_check_that_fails_warns_and_goes_on(machine):
