@@ -111,20 +111,29 @@ class Batch:
             return [self._broken(result, exc)]
 
     def _broken(self, result: Result, exc: Exception) -> Report:
-        """What is told of a subscription that could not be written.
-
-        :raises hepix_vm.catalogue.database.FAILURES: nothing can
-        """
         name = _name(result)
-        if isinstance(exc, database.FAILURES):
-            # Else each of thousands would wait for a server that is away.
-            self._database.transact(lambda transaction: None)
-            code = 'store'
-            detail = f'cannot be stored: {database.cause(exc)}'
-        else:
-            LOG.error('sync of %s', name, exc_info=exc)
-            code, detail = 'internal-error', f'{type(exc).__name__}: {exc}'
-        return failure(name, code, detail, self._before(name))
+        return broken(self._database, name, exc, self._before(name))
+
+
+def broken(
+    database_: database.Database,
+    name: str,
+    exc: Exception,
+    before: store.SubscriptionState | None,
+) -> Report:
+    """What is told of a subscription that could not be judged or written.
+
+    :raises hepix_vm.catalogue.database.FAILURES: nothing can be written
+    """
+    if isinstance(exc, database.FAILURES):
+        # Else each of thousands would wait for a server that is away.
+        database_.transact(lambda transaction: None)
+        code = 'store'
+        detail = f'cannot be stored: {database.cause(exc)}'
+    else:
+        LOG.error('sync of %s', name, exc_info=exc)
+        code, detail = 'internal-error', f'{type(exc).__name__}: {exc}'
+    return failure(name, code, detail, before)
 
 
 def failure(

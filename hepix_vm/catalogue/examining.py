@@ -85,7 +85,7 @@ class Examiner:
         subscription = attempt.subscription
         state = self.known.states.get(subscription.name)
         try:
-            anchored = self._anchored(subscription)
+            anchored, found = self._anchored(subscription)
         except errors.LeaseLost:
             raise
         except errors.HepixError as exc:
@@ -99,7 +99,7 @@ class Examiner:
                 self._again(subscription, anchored),
                 getattr(attempt.failure, 'seconds', None),
             )
-        if state is not None and self._is_refreshed(attempt, state, anchored):
+        if state is not None and self._is_refreshed(attempt, state, found):
             return Refreshed(state, self._next(subscription))
         offered = attempt.content
         if offered is None:
@@ -119,8 +119,7 @@ class Examiner:
         """What follows when nothing was fetched; None: nothing."""
         state = self.known.states[subscription.name]
         try:
-            anchored = self._anchored(subscription)
-            found = self._mark(subscription, anchored.sha256)
+            anchored, found = self._anchored(subscription)
             if not judging.needs_a_look(state, found, self.now):
                 return None
             judged = self._again(subscription, anchored)
@@ -143,19 +142,18 @@ class Examiner:
 
     def _anchored(
         self, subscription: subscription_.Subscription
-    ) -> revocations.Anchored:
-        """Its anchors, once it is clear that it can be used at all.
+    ) -> tuple[revocations.Anchored, str]:
+        """Its anchors and mark, once it is clear that it can be used at all.
 
         :raises errors.HepixError: it cannot
         """
         anchored = self.directories.of(subscription.trust_anchors)
         demands.envelope(subscription)
+        found = self._mark(subscription, anchored.sha256)
         state = self.known.states.get(subscription.name)
-        if state is None or state.judged_by != self._mark(
-            subscription, anchored.sha256
-        ):
+        if state is None or state.judged_by != found:
             demands.policy(subscription)
-        return anchored
+        return anchored, found
 
     def _mark(
         self, subscription: subscription_.Subscription, anchors_sha256: str
@@ -170,7 +168,7 @@ class Examiner:
         self,
         attempt: attempts.Attempt,
         state: store.SubscriptionState,
-        anchored: revocations.Anchored,
+        found: str,
     ) -> bool:
         """Whether the stored list came again, and needs no other look."""
         message_sha256 = self.known.messages.get(state.name)
@@ -186,11 +184,7 @@ class Examiner:
             and state.reset_at is None
             and state.expires is not None
             and self.now < state.expires
-            and judging.holds(
-                state,
-                self._mark(attempt.subscription, anchored.sha256),
-                self.now,
-            )
+            and judging.holds(state, found, self.now)
         )
 
     def _stored(self, name: str) -> tuple[int, fetch.Fetched | None]:

@@ -238,9 +238,10 @@ def act(
             told(report)
             found.append(report)
         if time.monotonic() - settled >= SETTLE_EVERY:
-            withdrawals.extend(_settle(database_, plan_))
+            withdrawals.extend(_withdraw(database_, plan_.now))
             settled = time.monotonic()
-    withdrawals.extend(_settle(database_, plan_))
+    _settle_rules(database_, plan_)
+    withdrawals.extend(_withdraw(database_, plan_.now))
     return tuple(found), tuple(withdrawals)
 
 
@@ -280,6 +281,7 @@ def _results(
     """What each subscription leaves; a report when judging it broke."""
     for subscription in plan_.looked_at:
         yield _contained(
+            examiner.database,
             lambda s=subscription: examiner.again(s),  # type: ignore[misc]
             subscription.name,
             plan_,
@@ -289,6 +291,7 @@ def _results(
             yield None
             continue
         yield _contained(
+            examiner.database,
             lambda a=attempt: examiner.of(a),  # type: ignore[misc]
             attempt.subscription.name,
             plan_,
@@ -296,40 +299,42 @@ def _results(
 
 
 def _contained(
-    examined: Callable[[], batches.Result | None], name: str, plan_: Plan
+    database_: database.Database,
+    examined: Callable[[], batches.Result | None],
+    name: str,
+    plan_: Plan,
 ) -> batches.Result | Report | None:
     """What breaks with one subscription stays with it."""
     try:
         return examined()
-    except (errors.LeaseLost, *database.FAILURES):
+    except errors.LeaseLost:
         raise
-    except Exception as exc:
-        LOG.exception('sync of %s', name)
-        return batches.failure(
-            name,
-            'internal-error',
-            f'{type(exc).__name__}: {exc}',
-            plan_.known.states.get(name),
-        )
+    except Exception as exc:  # noqa: BLE001 - told as its report
+        before = plan_.known.states.get(name)
+        return batches.broken(database_, name, exc, before)
 
 
-def _settle(
-    database_: database.Database, plan_: Plan
-) -> tuple[settle.Withdrawal, ...]:
-    """Bring the site's rules in, and withdraw the records that follow."""
+def _settle_rules(database_: database.Database, plan_: Plan) -> None:
+    """Bring the site's rules in."""
     usable = [
         item
         for item in plan_.configured.values()
         if not isinstance(item, errors.Misconfigured)
     ]
+    database_.transact(
+        lambda transaction: settle.rules(
+            transaction, usable, plan_.configured, plan_.now
+        )
+    )
 
-    def work(
-        transaction: database.Transaction,
-    ) -> tuple[settle.Withdrawal, ...]:
-        settle.rules(transaction, usable, plan_.configured, plan_.now)
-        return settle.records(transaction, plan_.now)
 
-    withdrawals = database_.transact(work)
+def _withdraw(
+    database_: database.Database, now: int
+) -> tuple[settle.Withdrawal, ...]:
+    """Withdraw the records whose endorsement has ended."""
+    withdrawals = database_.transact(
+        lambda transaction: settle.records(transaction, now)
+    )
     for withdrawal in withdrawals:
         LOG.warning(
             'verdict=withdrawn image=%s code=%s %s',
