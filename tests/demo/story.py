@@ -398,13 +398,8 @@ class Story:
             'the sync reports the server that still runs',
             done.stderr,
         )
-        shown = self.admin.ask(
-            'image', 'GET', f'/v2/images/{self.published}', show=False
-        ).json()
-        self.tell.expect(
-            shown['status'] == 'deactivated',
-            'the image is deactivated in Glance',
-            shown['status'],
+        self._expect_status(
+            'deactivated', 'the image is deactivated in Glance'
         )
         answer = self.user.boot('story-withdrawn', self.published)
         self.tell.expect(
@@ -417,6 +412,7 @@ class Story:
             servers,
         )
         self._reactivated()
+        self._anyway()
         self._disbelieved()
 
     def _reactivated(self) -> None:
@@ -437,14 +433,44 @@ class Story:
             (status, fault),
         )
         self.operator.run('sync', NAME)
+        self._expect_status(
+            'deactivated', 'the next sync deactivates it again'
+        )
+
+    def _anyway(self) -> None:
+        """The site runs the image for a while all the same."""
+        until = datetime.datetime.now(datetime.UTC) + datetime.timedelta(
+            hours=1
+        )
+        code, allowed = self.operator.read(
+            'image',
+            'run-anyway',
+            self.published,
+            '--until',
+            until.strftime('%Y-%m-%dT%H:%M:%SZ'),
+            '--reason',
+            'a campaign has to end',
+        )
+        self.tell.expect(
+            code == 0 and allowed['restored'] == [self.published],
+            'the operator lets it run for an hour although it was withdrawn',
+            allowed,
+        )
+        self.operator.run('sync', NAME)
+        self._expect_status('active', 'the next sync reactivates it')
+        status, fault = self.user.booted(
+            self.user.boot('story-anyway', self.published)
+        )[1:]
+        self.tell.expect(status == 'ACTIVE', 'it boots', (status, fault))
+        self.operator.read('image', 'run-anyway', self.published, '--end')
+        self.operator.run('sync', NAME)
+        self._expect_status('deactivated', 'ended, it is deactivated again')
+
+    def _expect_status(self, status: str, claim: str) -> None:
         shown = self.admin.ask(
             'image', 'GET', f'/v2/images/{self.published}', show=False
         ).json()
-        self.tell.expect(
-            shown['status'] == 'deactivated',
-            'the next sync deactivates it again',
-            shown['status'],
-        )
+        self.tell.expect(shown['status'] == status, claim, shown['status'])
 
     def _disbelieved(self) -> None:
         """Three lists that are not believed, and change nothing."""

@@ -22,6 +22,7 @@ import sqlalchemy as sa
 
 from hepix_vm.catalogue import chain
 from hepix_vm.catalogue import database
+from hepix_vm.catalogue import expression
 from hepix_vm.catalogue import loading
 from hepix_vm.catalogue import migrations
 from hepix_vm.catalogue import model
@@ -29,8 +30,12 @@ from hepix_vm.catalogue import reader
 from hepix_vm.catalogue import records
 from hepix_vm.catalogue import schema
 from hepix_vm.catalogue import store
+from hepix_vm.catalogue import subscription
 from hepix_vm.catalogue import sync
 from hepix_vm import errors
+from hepix_vm.operations import anyway
+from hepix_vm.operations import site as site_
+from hepix_vm.operations import waiting
 from tests import catalogue_rows
 from tests.cloud import waits
 from tests import databases
@@ -210,6 +215,40 @@ def test_lists_come_in_change_and_are_withdrawn(site: following.Site) -> None:
     assert site.sync()['main'].code == 'rollback'
     assert site.lists_seen() == ['rollback', 'ok', 'ok']
     assert verify_chain(site.url) > 3
+
+
+def test_what_a_site_decides_holds(site: following.Site) -> None:
+    made = site_.Site(
+        catalogue=site.database,
+        subscriptions=site.configured,
+        fetch=following.SETTINGS,
+        cloud=site_.Cloud(session=lambda: None),
+    )
+    site.change(
+        'main',
+        approval=subscription.Approval.MATCHING,
+        approve_if=(expression.parse('title = "worker *" vo = example.vo'),),
+        brake=subscription.Brake(images=0),
+    )
+    entry = image(DATA, title='Worker ☃ 😀')
+    site.publish('main', '1', entry, image(OTHER), vo='example.vo')
+    assert site.sync()['main'].well
+    assert site.decide(DATA) is Reason.APPROVED
+    assert site.decide(OTHER) is Reason.NOT_APPROVED
+    record = site.record(DATA)
+    site.publish('main', '2', vo='example.vo')
+    assert not site.sync()['main'].well
+    assert site.decide(DATA) is Reason.SUSPENDED
+    with site.database.reading() as connection:
+        assert store.waiting(connection) == {'main': 2}
+    waiting.confirm(made, site.now, 'main', 'me', 'asked the endorser')
+    assert site.image_state(record) == 'withdrawn withdrawn'
+    allowed = anyway.allow(made, site.now, record, site.now + 60, 'me', 'x')
+    assert allowed.restored == (record,)
+    assert site.decide(DATA) is Reason.RUN_ANYWAY
+    anyway.end(made, site.now, entry.identifier, 'me', '')
+    assert site.image_state(record) == 'withdrawn withdrawn'
+    assert verify_chain(site.url) > 8
 
 
 def test_largest_sizes_and_times_fit(site: following.Site) -> None:
