@@ -22,6 +22,8 @@ from hepix_vm.operations.predecessors import values
 _LONGEST_NAME = 64
 #: Last parts of URLs that say nothing about a list.
 _GENERIC = re.compile(r'(image|images|list|lists|imagelist|index)', re.I)
+#: A common name that is a host's, in either form of a DN.
+_HOST = re.compile(r'(^|[/,])CN=(host/)?[^/,= ]+\.[A-Za-z]{2,}($|[/,])')
 _ENDINGS = re.compile(r'\.(list|smime|json|txt|signed|p7m|eml|mime)$', re.I)
 
 
@@ -176,6 +178,11 @@ def _identity(item: values.Followed) -> list[str]:
         )
         return lines + _missing('endorser_issuer', 'DN of the CA of it')
     first, *others = item.endorsers
+    if _HOST.search(first.subject):
+        lines += _comment(
+            'Its endorser looks like a server. Should the list be refused for '
+            "its certificate's purpose: see accept_server_certificates."
+        )
     lines.append(_option('endorser_subject', first.subject))
     lines.append(_option('endorser_issuer', first.issuer))
     if others:
@@ -253,11 +260,14 @@ def _claim(claim: Claim | None) -> list[str]:
         'by another way (the endorser, a GGUS ticket, the CA) before you '
         'use it.'
     )
-    lines += _comment(f'claims list_identifier {claim.identifier}', '#   ')
-    lines += _comment(f'claims version {claim.version}', '#   ')
+    claims = [
+        ('list_identifier', claim.identifier),
+        ('version', claim.version),
+    ]
     for subject, issuer in claim.endorsers:
-        lines += _comment(f'claims endorser_subject {subject}', '#   ')
-        lines += _comment(f'claims endorser_issuer {issuer}', '#   ')
+        claims += [('endorser_subject', subject), ('endorser_issuer', issuer)]
+    # Whole, for they are compared.
+    lines += [f'#   claims {name} {_clean(text)}' for name, text in claims]
     if not claim.signed:
         lines += _comment(
             'It carries no signature: it will be refused until its endorser '
@@ -275,11 +285,15 @@ def _option(name: str, value: str) -> str:
     return f'{name} = {value}'
 
 
+def _clean(text: str) -> str:
+    """A text that stays in its line."""
+    return ''.join(c if c.isprintable() else '?' for c in text[:2000])
+
+
 def _comment(text: str, first: str = '# ', following: str = '# ') -> list[str]:
     """Lines of a comment, whatever the text is."""
-    clean = ''.join(c if c.isprintable() else '?' for c in text)
     return textwrap.wrap(
-        clean[:2000],
+        _clean(text),
         76,
         initial_indent=first,
         subsequent_indent=following,

@@ -60,28 +60,18 @@ def test_the_proposal_loads_as_what_was_followed(tmp_path):
         projects=('one', 'two'),
         secret=values.Secret('somewhere'),
     )
-    assert loaded(tmp_path, proposed(found)) == {
-        'grid.example.org': subscription.Subscription(
-            name='grid.example.org',
-            url=old_tools.URL,
-            list_identifier=old_tools.IDENTIFIER,
-            endorser_subject=JANE.subject,
-            endorser_issuer=JANE.issuer,
-            co_endorsers=((JOHN.subject, JOHN.issuer),),
-            trust_anchors='/srv/anchors',
-            approval=subscription.Approval.LISTED,
-            projects=frozenset({'one', 'two'}),
-            limits=loaded_limits(tmp_path),
-            access=fetch.Access(
-                token_file='/etc/hepix_vm/grid.example.org.secret'
-            ),
-        )
-    }
-
-
-def loaded_limits(folder):
-    (item,) = loaded(folder, proposed(GRID)).values()
-    return item.limits
+    ((name, item),) = loaded(tmp_path, proposed(found)).items()
+    assert name == item.name == 'grid.example.org'
+    assert item.url == old_tools.URL
+    assert item.list_identifier == old_tools.IDENTIFIER
+    assert item.endorser_subject == JANE.subject
+    assert item.endorser_issuer == JANE.issuer
+    assert item.co_endorsers == ((JOHN.subject, JOHN.issuer),)
+    assert item.threshold == 1
+    assert item.trust_anchors == '/srv/anchors'
+    assert item.approval is subscription.Approval.LISTED
+    assert item.projects == frozenset({'one', 'two'})
+    assert item.access.token_file == ('/etc/hepix_vm/grid.example.org.secret')
 
 
 def test_what_only_the_operator_knows_is_missing_by_name(tmp_path):
@@ -149,6 +139,21 @@ def test_an_endorser_with_a_bar_is_told_not_written(tmp_path):
     assert '# /CN=a|b (a "|" cannot' in text
     (item,) = loaded(tmp_path, text).values()
     assert item.co_endorsers == ()
+
+
+@pytest.mark.parametrize(
+    ('subject', 'told'),
+    [
+        ('/O=Hosts/CN=lists.example.org', True),
+        ('CN=lists.example.org,O=Hosts', True),
+        ('/CN=host/lists.example.org', True),
+        ('/CN=Jane Q. Doe', False),
+        ('/DC=example.org/CN=Jane', False),
+    ],
+)
+def test_an_endorser_that_is_a_server_is_told(subject, told):
+    found = change(endorsers=(values.Endorser(subject, '/CN=c'),))
+    assert ('accept_server_certificates' in proposed(found)) is told
 
 
 # Names
