@@ -18,10 +18,10 @@ import sqlalchemy as sa
 from hepix_vm.catalogue import database
 from hepix_vm.catalogue import examining
 from hepix_vm.catalogue import model
-from hepix_vm.catalogue import schema
-from hepix_vm.catalogue import store
 from hepix_vm.catalogue.reports import Outcome
 from hepix_vm.catalogue.reports import Report
+from hepix_vm.catalogue import schema
+from hepix_vm.catalogue import store
 from hepix_vm import errors
 from hepix_vm import trust
 

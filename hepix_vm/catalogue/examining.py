@@ -22,12 +22,12 @@ from hepix_vm.catalogue import fetch
 from hepix_vm.catalogue import judging
 from hepix_vm.catalogue import model
 from hepix_vm.catalogue import outcomes
+from hepix_vm.catalogue.reports import Outcome
+from hepix_vm.catalogue.reports import Report
 from hepix_vm.catalogue import revocations
 from hepix_vm.catalogue import store
 from hepix_vm.catalogue import subscription as subscription_
 from hepix_vm.catalogue import timing as timing_
-from hepix_vm.catalogue.reports import Outcome
-from hepix_vm.catalogue.reports import Report
 from hepix_vm import errors
 from hepix_vm import trust
 

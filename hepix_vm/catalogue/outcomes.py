@@ -15,12 +15,12 @@ from hepix_vm.catalogue import accept
 from hepix_vm.catalogue import database
 from hepix_vm.catalogue import fetch
 from hepix_vm.catalogue import model
+from hepix_vm.catalogue.reports import Outcome
+from hepix_vm.catalogue.reports import Report
 from hepix_vm.catalogue import schema
 from hepix_vm.catalogue import store
 from hepix_vm.catalogue import subscription as subscription_
 from hepix_vm.catalogue import unsigned
-from hepix_vm.catalogue.reports import Outcome
-from hepix_vm.catalogue.reports import Report
 from hepix_vm import errors
 from hepix_vm import trust
 

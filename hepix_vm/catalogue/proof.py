@@ -14,8 +14,8 @@ from pathlib import Path
 from cryptography import x509
 import sqlalchemy as sa
 
-from hepix_vm.catalogue import demands
 from hepix_vm.catalogue import database
+from hepix_vm.catalogue import demands
 from hepix_vm.catalogue import schema
 from hepix_vm.catalogue import settle
 from hepix_vm.catalogue import store

@@ -28,13 +28,13 @@ from hepix_vm.catalogue import examining
 from hepix_vm.catalogue import fetch
 from hepix_vm.catalogue import judging
 from hepix_vm.catalogue import reports
+from hepix_vm.catalogue.reports import Outcome as Outcome
+from hepix_vm.catalogue.reports import Report as Report
 from hepix_vm.catalogue import revocations
 from hepix_vm.catalogue import settle
 from hepix_vm.catalogue import store
 from hepix_vm.catalogue import subscription as subscription_
 from hepix_vm.catalogue import timing as timing_
-from hepix_vm.catalogue.reports import Outcome as Outcome
-from hepix_vm.catalogue.reports import Report as Report
 from hepix_vm import errors
 
 LOG = log.getLogger(__name__)

@@ -62,9 +62,7 @@ class Line:
         """What ``http_proxy`` and its like say of the server of a URL."""
         server = '://'.join(urllib.parse.urlsplit(url)[:2])
         if server not in self._proxies:
-            self._proxies[server] = requests.utils.get_environ_proxies(  # type: ignore[no-untyped-call]
-                server
-            )
+            self._proxies[server] = requests.utils.get_environ_proxies(server)
         return self._proxies[server]
 
     def close(self) -> None:
@@ -102,7 +100,7 @@ def line(url: str, settings: values.FetchSettings) -> Iterator[Line]:
         finally:
             made.close()
         return
-    made = lines.pop(alike, None) or Line()
+    made = lines.pop(alike) if alike in lines else Line()
     try:
         yield made
     except BaseException:
