@@ -34,6 +34,10 @@ import pbr.version
 
 LOG = log.getLogger(__name__)
 
+# What oslo.log does with an option that it cannot use. The last one comes from
+# oslo.config, for an option that could be one of the command line too.
+_WRONG = (cfg.Error, ValueError, OSError, log.LogConfigError, SystemExit)
+
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
@@ -79,12 +83,21 @@ def _logging(files: Sequence[str]) -> cfg.ConfigOpts:
             default_config_dirs=[],
         )
         log.setup(conf, 'hepix-vm-sync')
-    except (cfg.Error, ValueError, OSError, log.LogConfigError) as exc:
-        raise errors.Misconfigured(
-            f'configuration {", ".join(files)}: options of oslo.log: '
-            f'{" ".join(str(exc).split())}'
-        ) from exc
+    except _WRONG as exc:
+        raise _wrong_logging(files, exc) from exc
     return conf
+
+
+def _wrong_logging(
+    files: Sequence[str], exc: BaseException
+) -> errors.Misconfigured:
+    told = ' '.join(str(exc).split())
+    if isinstance(exc, SystemExit):
+        told = 'a value that its option does not take, see the line above'
+    return errors.Misconfigured(
+        f'configuration {", ".join(files)}: options of oslo.log in '
+        f'[DEFAULT]: {told}'
+    )
 
 
 def _load(files: Sequence[str]) -> loop.Configured:
@@ -113,7 +126,10 @@ def _reload(
 ) -> Callable[[], loop.Configured]:
     def load() -> loop.Configured:
         made = _load(files)
-        logging_.mutate_config_files()
+        try:
+            logging_.mutate_config_files()
+        except _WRONG as exc:
+            raise _wrong_logging(files, exc) from exc
         _tell_broken(made)
         return made
 

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Iterator
 import configparser
 from importlib import metadata
+import logging
 from pathlib import Path
 import signal
 
@@ -15,6 +17,7 @@ from hepix_vm.cli import daemon
 from hepix_vm import conf
 from hepix_vm.conf import daemon as conf_daemon
 from hepix_vm.daemon import settings
+from hepix_vm import errors
 
 ROOT = Path(__file__).parents[3]
 UNIT = ROOT / 'etc/hepix_vm/hepix-vm-sync.service'
@@ -143,6 +146,9 @@ def test_file_that_is_not_there(tmp_path, capsys):
             'oslo.log',
             id='logging',
         ),
+        pytest.param(
+            '[DEFAULT]\ndebug = perhaps\n', 'oslo.log', id='debugging'
+        ),
     ],
 )
 def test_configuration_that_cannot_be_used(file, capsys, text, said):
@@ -152,3 +158,36 @@ def test_configuration_that_cannot_be_used(file, capsys, text, said):
     told = capsys.readouterr().err.splitlines()
     assert said in told[-1]
     assert told[-1].startswith('hepix-vm-sync: ')
+
+
+# Reading it again
+
+
+@pytest.fixture
+def reload(file) -> Callable[[], object]:
+    """Reads the file again, as after SIGHUP."""
+    files = [str(file)]
+    return daemon._reload(files, daemon._logging(files))
+
+
+def test_debugging_is_switched_on_and_off_while_it_runs(file, reload):
+    text = file.read_text()
+    for debug in (True, False):
+        file.write_text(f'{text}[DEFAULT]\ndebug = {debug}\n')
+        reload()
+        level = logging.getLogger().getEffectiveLevel()
+        assert (level <= logging.DEBUG) is debug
+
+
+def test_broken_options_of_logging_are_refused(file, reload):
+    with file.open('a') as more:
+        more.write('[DEFAULT]\ndebug = perhaps\n')
+    with pytest.raises(errors.Misconfigured, match=r'oslo\.log'):
+        reload()
+
+
+def test_broken_subscription_is_told(file, reload, caplog):
+    with file.open('a') as more:
+        more.write('[subscription:broken]\nurl = nothing\n')
+    reload()
+    assert 'subscription:broken' in caplog.text
