@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import contextlib
 import gzip
 from http import server
+import select
 import socket
 import threading
 from typing import Any
@@ -28,14 +29,41 @@ class Handler(server.BaseHTTPRequestHandler):
         with contextlib.suppress(OSError):
             self.server.behaviour(self.path)(self)
 
+    def do_CONNECT(self) -> None:
+        """Be a proxy: carry bytes to any port of loopback, and back."""
+        self.close_connection = True
+        self.server.asked.append((self.path, dict(self.headers)))
+        refuses = self.server.behaviours.get('CONNECT')
+        with contextlib.suppress(OSError):
+            if refuses is not None:
+                refuses(self)
+                return
+            port = int(self.path.rpartition(':')[2])
+            with socket.create_connection(('127.0.0.1', port)) as there:
+                self.send_response(200)
+                self.end_headers()
+                _carry(self.connection, there)
+
     def log_message(self, format: str, *args: Any) -> None:
         """Be quiet."""
+
+
+def _carry(one: socket.socket, other: socket.socket) -> None:
+    """Until one of them ends."""
+    across = {one: other, other: one}
+    while True:
+        for source in select.select([one, other], [], [])[0]:
+            data = source.recv(65536)
+            if not data:
+                return
+            across[source].sendall(data)
 
 
 class Server(server.ThreadingHTTPServer):
     """Serves behaviours by path.
 
     :ivar asked: paths and headers of the requests so far
+    :ivar connections: that clients opened so far
     :ivar ending: ends the behaviours that would never end by themselves
     """
 
@@ -45,11 +73,17 @@ class Server(server.ThreadingHTTPServer):
         super().__init__(('127.0.0.1', 0), Handler)
         self.behaviours: dict[str, Behaviour] = {}
         self.asked: list[tuple[str, dict[str, str]]] = []
+        self.connections = 0
         self.ending = threading.Event()
 
     def behaviour(self, path: str) -> Behaviour:
         """What the next request for a path meets."""
         return self.behaviours.get(path, status(404))
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Count it, and answer in a thread of its own."""
+        self.connections += 1
+        super().process_request(request, client_address)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Clients that give up are expected here."""
@@ -100,6 +134,16 @@ def answer(body: bytes, **headers: str) -> Behaviour:
     return lambda handler: _send(
         handler, 200, body, {'Content-Length': str(len(body))} | named
     )
+
+
+def keeping(behaviour: Behaviour) -> Behaviour:
+    """The connection stays open for the next request."""
+
+    def behave(handler: Handler) -> None:
+        handler.close_connection = False
+        behaviour(handler)
+
+    return behave
 
 
 def status(code: int, **headers: str) -> Behaviour:

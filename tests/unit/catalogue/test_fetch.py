@@ -70,6 +70,21 @@ def test_server_that_has_nothing_new_sends_nothing(server):
     assert second == fetch.NotModified()
 
 
+@pytest.mark.parametrize(
+    ('known', 'asked'),
+    [
+        (fetch.Validators('"1"', None), ('"1"', None)),
+        (fetch.Validators(None, 'today'), (None, 'today')),
+    ],
+)
+def test_one_of_both_is_enough_to_tell_a_newer_list(server, known, asked):
+    url = server.tell('/list', servers.status(304))
+    assert fetch.fetch_list(url, PATIENT, known) == fetch.NotModified()
+    ((_, headers),) = server.asked
+    said = headers.get('If-None-Match'), headers.get('If-Modified-Since')
+    assert said == asked
+
+
 def test_not_modified_without_being_asked_is_refused(server):
     url = server.tell('/list', servers.status(304))
     assert 'expected status 200, found 304' in refusal(url)

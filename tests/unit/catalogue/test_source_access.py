@@ -410,6 +410,51 @@ def test_proxy_that_is_away_is_tried_again():
         listed('http://lists.invalid/list', settings)
 
 
+def through(proxy: servers.Server, url: str, **access: Any) -> bytes:
+    return listed(url, reached(url=url, proxy=proxy.url(''), **access))
+
+
+def test_proxy_carries_tls_and_sees_no_secret(server, key, tmp_path):
+    with over_tls(key) as ours:
+        url = https(ours.tell('/list', servers.answer(b'a list')))
+        token = secret(tmp_path)
+        got = through(server, url, ca_file=str(key.pem), token_file=token)
+        assert got == b'a list'
+        assert shown(ours) == ['Basic bWU6bXkgc2VjcmV0']
+        assert shown(server) == [None]
+        assert [path for path, _ in server.asked] == [
+            f'127.0.0.1:{ours.server_address[1]}'
+        ]
+
+
+def test_proxy_cannot_put_itself_in_the_servers_place(server, key, tmp_path):
+    with over_tls(key) as ours:
+        folder = tmp_path / 'other'
+        folder.mkdir()
+        other = registries.Key(folder, 'other')
+        url = https(ours.tell('/list', servers.answer(b'a list')))
+        with pytest.raises(errors.TryAgain, match='is not believed'):
+            through(server, url, ca_file=str(other.pem))
+
+
+def test_proxy_that_does_not_carry_is_told(server, key):
+    server.tell('CONNECT', servers.status(403))
+    with pytest.raises(errors.TryAgain, match='see option proxy'):
+        through(server, 'https://lists.invalid/list', ca_file=str(key.pem))
+
+
+def test_slow_server_behind_a_proxy_is_cut_off(server, key):
+    with over_tls(key) as ours:
+        url = https(ours.tell('/list', servers.dripping_body))
+        settings = dataclasses.replace(
+            reached(proxy=server.url(''), ca_file=str(key.pem)),
+            list_deadline=1.5,
+            max_list_size=10**9,
+        )
+        with pytest.raises(errors.TryAgain, match=r'within 1\.5 s'):
+            listed(url, settings)
+
+
 class Clock:
     """Time that passes by sleeping only."""
 
