@@ -166,9 +166,7 @@ def _found(connection: sa.Connection, named: str) -> _Named:
     if records:
         contents = {records[0].sha512}
         return _Named(
-            store.images(
-                connection, named=records[0].sha512, with_withdrawn=True
-            ),
+            _endorsed(connection, contents),
             records,
             origin.publications(connection, contents, named),
         )
@@ -177,7 +175,7 @@ def _found(connection: sa.Connection, named: str) -> _Named:
         raise images.unknown(named)
     contents = {item.sha512 for item in found}
     return _Named(
-        found,
+        _endorsed(connection, contents),
         [
             record
             for sha512 in sorted(contents)
@@ -185,6 +183,20 @@ def _found(connection: sa.Connection, named: str) -> _Named:
         ],
         origin.publications(connection, contents),
     )
+
+
+def _endorsed(
+    connection: sa.Connection, contents: set[str]
+) -> list[store.Image]:
+    """All endorsements of some bytes, whatever the images are called there.
+
+    Decisions are about bytes: another list may approve them.
+    """
+    return [
+        item
+        for sha512 in sorted(contents)
+        for item in store.images(connection, named=sha512, with_withdrawn=True)
+    ]
 
 
 def _decision(
@@ -203,7 +215,10 @@ def _decision(
                 now,
                 1,
             )
-    newest = max(found.images, key=lambda i: (not i.withdrawn, i.row))
+    newest = max(
+        (i for i in found.images if named in (i.identifier, i.sha512)),
+        key=lambda i: (not i.withdrawn, i.row),
+    )
     return model.decide_bytes(
         snapshots[newest.sha512], newest.sha512, newest.size, project, now, 1
     )
@@ -238,10 +253,9 @@ def _case(
     decision: model.Decision, endorsements: tuple[Endorsed, ...]
 ) -> rules.Case | None:
     """The endorsement that a decision is about."""
-    if decision.endorsement is None:
-        return None
+    meant = decision.endorsement
     for item in endorsements:
-        if item.judged.image.row == decision.endorsement.row:
+        if meant is not None and item.judged.image.row == meant.row:
             return item.case
     return None
 

@@ -270,6 +270,13 @@ def test_row_that_was_put_at_the_end_shows(store):
     assert (found[0].expected, found[0].found) == ('5 rows', '6')
 
 
+def test_length_that_was_changed_alone_shows(store):
+    filled(store)
+    change(store, schema.catalogue.update().values(history_length=6))
+    found = misfit(store)
+    assert (found.expected, found.found) == ('6 rows', '5')
+
+
 def test_head_that_was_noted_is_found_again(store):
     filled(store)
     with store.reading() as connection:

@@ -227,6 +227,41 @@ def test_file_whose_signature_was_checked(explain, rows):
     assert found['files'][0].endswith('its signature was checked')
 
 
+def test_file_whose_signature_is_demanded_and_was_not_checked(explain, site):
+    # Behind the last group, which is the subscription's.
+    explain.cloud = (
+        'image_signature_suffix = .sig\n'
+        f'image_signature_certificate = {site.anchors / "x.pem"}\n'
+    )
+    found = explain.json(CONTENT)
+    assert found['files'][0].endswith('its signature has not been checked')
+    assert any('has not been checked' in line for line in found['rules'])
+
+
+def test_other_names_of_the_same_bytes_are_shown(explain, rows):
+    rows.subscription('second')
+    other = rows.endorse(DATA, 'second', approved=False)
+    assert any(
+        line.startswith(f'second: {other}')
+        for line in explain.json(IDENTIFIER)['endorsements']
+    )
+    # The older bytes are no answer to what the image is today.
+    rows.endorse(OLDER, 'second')
+    found = explain.json(IDENTIFIER)
+    assert f'image data sha512:{CONTENT[:16]}' in found['detail']
+
+
+def test_endorsement_of_a_subscription_that_was_never_synced(explain, rows):
+    rows.endorse(b'of nobody', 'unheard-of', title='odd')
+    found = explain.json(catalogue_rows.sha512(b'of nobody'))
+    assert found['code'] == 'unsubscribed'
+    assert found['lists'] == []
+    assert found['changes'] == [
+        'a group [subscription:unheard-of] in the configuration, then '
+        '"hepix-vm sync"'
+    ]
+
+
 def test_glance_image_without_an_endorsement(explain, site):
     record = site.record(b'bytes of nobody')
     found = explain.json(record)

@@ -50,6 +50,10 @@ COMMANDS = [
     ('image', 'block', 'x'),
     ('image', 'unblock', 'x'),
     ('image', 'explain', 'x'),
+    ('image', 'report', 'x', '--reason', 'y'),
+    ('history', 'show'),
+    ('history', 'verify'),
+    ('history', 'export', '-'),
     ('image', 'run-anyway', 'x', '--end'),
     ('subscription', 'confirm', 'main', '--reason', 'x'),
     ('list', 'show', '--subscription', 'main'),
@@ -270,7 +274,7 @@ def test_broken_subscription_shows_its_problem(hepix_vm, site):
     site.follow('broken', list_identifier='no-uuid')
     found = hepix_vm('subscription', 'show', 'broken', '-f', 'json').json
     assert 'expected a UUID' in found['problem']
-    assert found['standing'] == 'misconfigured'
+    assert found['state'] == 'misconfigured'
 
 
 def test_unknown_subscription_is_wrong_use(synced):

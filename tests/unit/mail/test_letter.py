@@ -79,6 +79,7 @@ def test_anything_else_is_refused_with_a_reason(text):
         letter.address(text)
 
 
+@hypothesis.settings(deadline=None)
 @hypothesis.given(st.text(alphabet=st.characters(), max_size=60))
 @hypothesis.example('=?utf-8?q?a=0d=0aBcc:_x?= <jane@example.org>')
 @hypothesis.example('"a\\\r\n b"@example.org')
@@ -117,6 +118,7 @@ def test_message_of_nobody_has_no_from_line():
     assert made['message-id'].endswith('@hepix-vm.invalid>')
 
 
+@hypothesis.settings(deadline=None)
 @hypothesis.given(subject=st.text(), text=st.text(), name=st.text(max_size=99))
 @hypothesis.example(
     subject='x\r\nBcc: evil@example.org',
