@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from hepix_vm.catalogue import attempts
 from hepix_vm.catalogue import database
 from hepix_vm.catalogue import fetch
+from hepix_vm.catalogue import planning
 from hepix_vm.catalogue import schema
 from hepix_vm.catalogue import settle
 from hepix_vm.catalogue import sync
@@ -80,7 +81,7 @@ def rehearse(
     """
     timing = timing or timing_.Timing()
 
-    def acted(plan: sync.Plan, came: list[attempts.Attempt]) -> Rehearsed:
+    def acted(plan: planning.Plan, came: list[attempts.Attempt]) -> Rehearsed:
         found: list[Rehearsed] = []
         with contextlib.suppress(_GivenUp), database_.writing() as outer:
             before = picture(outer.connection)
@@ -96,7 +97,7 @@ def rehearse(
         return found[0]
 
     try:
-        plan = sync.plan(database_, configured, now, only, due, timing)
+        plan = planning.plan(database_, configured, now, only, due, timing)
         came = [
             attempt
             for attempt in attempts.fetched(plan.fetched, settings, fetch_list)

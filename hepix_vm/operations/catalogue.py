@@ -14,6 +14,7 @@ from hepix_vm.catalogue import condition
 from hepix_vm.catalogue import database
 from hepix_vm.catalogue import kept
 from hepix_vm.catalogue import migrations
+from hepix_vm.catalogue import planning
 from hepix_vm.catalogue import rehearsal
 from hepix_vm.catalogue import schema
 from hepix_vm.catalogue import settle
@@ -274,7 +275,9 @@ def next_due(site: site_.Site, now: int) -> int | None:
     :raises errors.HepixError: when the catalogue cannot be used
     """
     with site_.usable(site) as catalogue:
-        return sync.next_due(catalogue, site.subscriptions, site.timing, now)
+        return planning.next_due(
+            catalogue, site.subscriptions, site.timing, now
+        )
 
 
 def rehearse(

@@ -11,12 +11,15 @@ import datetime
 import pytest
 
 from hepix_vm.catalogue import accept
+from hepix_vm.catalogue import attempts
 from hepix_vm.catalogue import judging
 from hepix_vm.catalogue import model
+from hepix_vm.catalogue import outcomes
+from hepix_vm.catalogue import planning
 from hepix_vm.catalogue import schema
 from hepix_vm.catalogue import store
 from hepix_vm.catalogue import sync
-from hepix_vm import errors
+from hepix_vm.catalogue import timing as timing_
 from tests import endorser
 from tests.unit.catalogue import following
 from tests.unit.catalogue import servers
@@ -227,7 +230,7 @@ def test_certificate_that_ends_acts_between_attempts(site):
     site.silence('main')
     site.sync()
     site.now = until + 1
-    timing = sync.timing_.Timing(retry_first=30 * DAY, retry_longest=30 * DAY)
+    timing = timing_.Timing(retry_first=30 * DAY, retry_longest=30 * DAY)
     site.sync(timing=timing)
     state = site.state()
     assert state.standing is Standing.DISTRUSTED
@@ -315,38 +318,53 @@ def test_catalogue_of_an_earlier_release_is_looked_at_once(held, verified):
 # A sync beside ours
 
 
-def test_list_that_another_sync_stored_meanwhile_keeps_its_standing(held):
-    """Ours found the list before it revoked; it looked at that one."""
-    by = held.endorsers['main']
-    stale = sync.plan(
-        held.database, held.configured, held.now, None, False, TIMING
-    )
-    by.revoke()
-    by.renew()
+@pytest.mark.parametrize('looked', ['failed', 'looked again'])
+def test_list_that_another_sync_stored_meanwhile_keeps_its_standing(
+    held, looked
+):
+    """Ours looked at the list before it, which was revoked."""
+    before = held.state()
     held.publish('main', '2', image(OTHER))
-    assert held.sync(after=60)['main'].outcome is Outcome.ACCEPTED
-    failure = sync.attempts.Attempt(
-        held.configured['main'], None, errors.TryAgain('away')
+    held.sync(after=60)
+    judged = outcomes.Judgement(
+        Standing.REVOKED, 'revoked', '', '0' * 64, None, before.list_id
     )
-    real = store.message
-
-    (report,), _ = sync.act(held.database, stale, [failure], TIMING)
-    assert real is store.message
-    assert report.outcome is Outcome.UNREACHABLE
-    assert held.state().standing is Standing.TRUSTED
-    assert held.state().last_code == 'fetch'
+    item = held.configured['main']
+    with held.database.writing() as transaction:
+        if looked == 'failed':
+            report = outcomes.failed(
+                transaction,
+                item,
+                Outcome.UNREACHABLE,
+                'fetch',
+                'away',
+                judged,
+                lambda failures: held.now + failures,
+                held.now,
+            )
+            assert report.standing is Standing.TRUSTED
+        else:
+            assert (
+                outcomes.looked_again(transaction, item, judged, held.now)
+                is None
+            )
+    state = held.state()
+    assert state.standing is Standing.TRUSTED
+    assert state.judged_by != '0' * 64
+    assert state.failures == (1 if looked == 'failed' else 0)
+    assert 'standing' not in held.events()
 
 
 def test_list_that_another_sync_stored_meanwhile_is_not_refreshed(held):
-    stale = sync.plan(
+    stale = planning.plan(
         held.database, held.configured, held.now + 9, None, False, TIMING
     )
     held.publish('main', '2', image(OTHER))
     held.sync(after=5)
-    unchanged = sync.attempts.Attempt(held.configured['main'], None, None)
+    unchanged = attempts.Attempt(held.configured['main'], None, None)
     sync.act(held.database, stale, [unchanged], TIMING)
     assert held.state().list_version == '2'
     assert held.state().verified_at == held.now
 
 
-TIMING = sync.timing_.Timing()
+TIMING = timing_.Timing()

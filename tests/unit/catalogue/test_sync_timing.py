@@ -10,6 +10,7 @@ import datetime
 import pytest
 
 from hepix_vm.catalogue import fetch
+from hepix_vm.catalogue import planning
 from hepix_vm.catalogue import sync
 from hepix_vm.catalogue import timing as timing_
 from hepix_vm import errors
@@ -265,7 +266,7 @@ def test_servers_that_failed_before_are_asked_last(held):
 
 
 def next_due(site: following.Site) -> int | None:
-    found = sync.next_due(site.database, site.configured, TIMING, site.now)
+    found = planning.next_due(site.database, site.configured, TIMING, site.now)
     return None if found is None else found - site.now
 
 
