@@ -110,14 +110,14 @@ def test_what_follows_a_list_is_not_the_next_one(server, kept):
     [
         servers.declaring(9000, b'truncated'),
         servers.chunks_cut_off(b'truncated'),
-        servers.nonsense,
-        servers.endless,
+        servers.keeping(servers.nonsense),
+        servers.keeping(servers.endless),
     ],
     ids=['truncated', 'chunks', 'nonsense', 'endless'],
 )
 def test_fetch_that_fails_leaves_nothing_to_the_next(server, kept, broken):
     content(server.url('/list'))
-    url = server.tell('/broken', servers.keeping(broken))
+    url = server.tell('/broken', broken)
     with pytest.raises(errors.TryAgain):
         content(url)
     assert content(server.url('/other')) == b'another'
