@@ -84,9 +84,12 @@ def _approved(
         decision = model.decide_bytes(
             snapshot, image.sha512, image.size, None, now, 1
         )
-        # Of several endorsements of the same bytes the one that counts.
+        # Of several endorsements of the same bytes the one that counts. What
+        # this site runs although it has ended is no endorsement for others.
         counts = decision.endorsement
-        if decision.approved and counts and counts.row == image.row:
+        if decision.code is not model.Reason.APPROVED or counts is None:
+            continue
+        if counts.row == image.row:
             found.append(_entry(site, image, states[image.subscription]))
     return tuple(found)
 

@@ -18,9 +18,11 @@ from hepix_vm.catalogue import store
 from hepix_vm.catalogue import subscription
 from hepix_vm import errors
 from hepix_vm.glance import withdraw
+from hepix_vm import imagelist
 from hepix_vm.operations import anyway
 from hepix_vm.operations import images
 from hepix_vm.operations import site as site_
+from hepix_vm.operations import site_list
 from hepix_vm.operations import waiting
 from tests import endorser
 from tests.unit.catalogue import following
@@ -372,6 +374,23 @@ def test_image_may_be_allowed_before_its_end(ended):
 def test_bytes_that_run_anyway_may_be_imported(ended):
     ended.allow()
     assert ended.site.decide(DATA) is Reason.RUN_ANYWAY
+
+
+def test_what_runs_anyway_here_is_endorsed_for_nobody_else(ended, tmp_path):
+    draft = tmp_path / 'draft.json'
+    empty = ended.by.make_list(following.identifier_of('the site'))
+    draft.write_bytes(imagelist.render(empty))
+
+    def listed_by_the_site() -> list[str]:
+        made = site_list.compose(ended.operations, draft, ended.site.now)
+        return [image.identifier for image in made.images]
+
+    listed(ended, expires=endorser.utc(ended.site.now + HOUR))
+    assert listed_by_the_site() == [ended.entry.identifier]
+    ended.site.now += HOUR
+    ended.allow()
+    assert ended.site.decide(DATA) is Reason.RUN_ANYWAY
+    assert listed_by_the_site() == []
 
 
 # What returns, and what does not
