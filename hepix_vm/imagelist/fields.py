@@ -28,7 +28,10 @@ _HYPERVISOR = re.compile('[a-z0-9][a-z0-9._+-]{0,63}')
 # As urlsplit gives it: lower case, an IPv6 address without its brackets.
 _HOST = re.compile('[a-z0-9._-]+|[0-9a-f.]*:[0-9a-f:.]*')
 # The characters of RFC 3986; percent signs begin an encoded byte.
-_URI = re.compile(r"(?:[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+")
+_CHARACTERS = r"(?:[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})+"
+_URI = re.compile(_CHARACTERS)
+# What nearly all are; there is nothing in them to take apart.
+_PLAIN_URI = re.compile('https?://[a-z0-9._-]+/' + _CHARACTERS)
 # Behind the host of an oci URI: the repository's name as the OCI Distribution
 # Specification 1.1 has it, then what of it is meant.
 _OCI_NAME = (
@@ -129,6 +132,8 @@ def uri(value: object, place: str, limit: int, *, image: bool) -> str:
     """
     expected = 'an http, https or oci URI with a host and no credentials'
     checked = text(value, place, limit)
+    if _PLAIN_URI.fullmatch(checked):
+        return checked
     if not _URI.fullmatch(checked):
         refuse(place, expected, value)
     try:

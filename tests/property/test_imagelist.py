@@ -6,7 +6,9 @@ from __future__ import annotations
 import contextlib
 import datetime
 import json
+import re
 import string
+from unittest import mock
 
 from hypothesis import given
 from hypothesis import settings
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 
 from hepix_vm import errors
 from hepix_vm import imagelist
+from hepix_vm.imagelist import fields
 from tests.unit.imagelist import lists
 
 # Two busy cores: no deadline.
@@ -240,3 +243,22 @@ def test_whole_numbers_compare_as_numbers(a: int, b: int) -> None:
     x, y = imagelist.version_key(f'00{a}'), imagelist.version_key(str(b))
     assert (x < y) == (a < b)
     assert (x == y) == (a == b)
+
+
+@quietly
+@given(
+    st.sampled_from(['http://', 'https://', 'HTTP://', 'oci://']),
+    st.text('a0.-_/:@?#[]%Z ~', max_size=12),
+)
+def test_short_way_for_plain_uris_says_what_the_long_one_does(
+    scheme: str, rest: str
+) -> None:
+    def outcome() -> str:
+        try:
+            return fields.uri(scheme + rest, '$', 99, image=True)
+        except errors.InvalidList as error:
+            return str(error)
+
+    short = outcome()
+    with mock.patch.object(fields, '_PLAIN_URI', re.compile('(?!)')):
+        assert outcome() == short
