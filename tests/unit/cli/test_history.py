@@ -14,6 +14,8 @@ from hepix_vm.catalogue import chain
 from hepix_vm.catalogue import history
 from hepix_vm.catalogue import kept
 from hepix_vm.catalogue import schema
+from hepix_vm.cli import base
+from tests import endorser
 
 RECIPE = (
     Path(__file__).parents[3]
@@ -344,3 +346,28 @@ def test_history_without_tables_says_what_to_run(
     ran = hepix_vm('history', *command)
     assert ran.status == 1
     one_line(ran, 'run "hepix-vm db sync"')
+
+
+# What the sync keeps
+
+
+def test_sync_binds_what_it_sees_and_lets_go_of_old_refusals(
+    hepix_vm, site, monkeypatch
+):
+    site.publish('main', '2', endorser.make_image(b'an image'))
+    assert hepix_vm('sync').status == 0
+    for _ in range(2):
+        site.publish('main', '1')
+        assert hepix_vm('sync').status == 1
+    ran = hepix_vm('history', 'verify', '-f', 'json')
+    assert ran.status == 0, ran.out
+    assert (ran.json['messages'], ran.json['not_kept']) == (3, 0)
+    later = base.now() + 91 * 86400
+    monkeypatch.setattr(base, 'now', lambda: later)
+    site.silence('main')
+    hepix_vm('sync')
+    ran = hepix_vm('history', 'verify', '-f', 'json')
+    assert ran.status == 0, ran.out
+    assert (ran.json['messages'], ran.json['not_kept']) == (1, 2)
+    ran = hepix_vm('history', 'show', '--event', 'messages-pruned')
+    assert 'are older than 90 days' in ran.out
