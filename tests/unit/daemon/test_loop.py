@@ -396,6 +396,7 @@ def test_new_lease_time_means_a_new_term(running):
 def test_coordination_that_cannot_be_used_is_refused_on_reload(
     running, caplog
 ):
+    running.work.due = int(time.time())
     running.start()
     running.begun(1)
     before = running.configured[0]
@@ -411,6 +412,9 @@ def test_coordination_that_cannot_be_used_is_refused_on_reload(
     running.daemon.tell(loop.Message.RELOAD)
     waits.until('the refusal', lambda: 'coordination_url' in caplog.text, SOON)
     running.beats(2)
+    done = len(running.work.sites)
+    running.begun(done + 2)
+    assert running.work.sites[-1].fetch is before.site.fetch
 
 
 def test_coordination_that_cannot_be_used_is_no_start(running, url):
