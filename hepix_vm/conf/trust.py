@@ -96,7 +96,7 @@ than one (count).
     'ber_depth': cfg.IntOpt(
         'max_ber_depth',
         default=24,
-        min=8,
+        min=10,
         help='Nesting of the signature structure (levels).',
     ),
     'ber_nodes': cfg.IntOpt(
