@@ -61,22 +61,25 @@ def approved(made: following.Site) -> set[bytes]:
     }
 
 
+MATCHES: list[tuple[list[str], set[bytes]]] = [
+    (['title = worker*'], {WORKER, OLD}),
+    (['title = worker* version >= 2'], {WORKER}),
+    (['vo = example.vo'], {WORKER, LOGIN, OLD}),
+    (['vo = other.vo'], set()),
+    (['arch = aarch64', 'os_name = alma'], {WORKER, LOGIN}),
+    (['hypervisor = xen'], {WORKER}),
+    (['format = qcow2'], {WORKER}),
+    (['os = linux os_version = 1'], {WORKER, LOGIN, OLD}),
+    (['os_name != alma'], set()),
+    (['identifier = *'], {WORKER, LOGIN, OLD}),
+    ([], set()),
+]
+
+
 @pytest.mark.parametrize(
     ('lines', 'expected'),
-    [
-        (['title = worker*'], {WORKER, OLD}),
-        (['title = worker* version >= 2'], {WORKER}),
-        (['vo = example.vo'], {WORKER, LOGIN, OLD}),
-        (['vo = other.vo'], set()),
-        (['arch = aarch64', 'os_name = alma'], {WORKER, LOGIN}),
-        (['hypervisor = xen'], {WORKER}),
-        (['format = qcow2'], {WORKER}),
-        (['os = linux os_version = 1'], {WORKER, LOGIN, OLD}),
-        (['os_name != alma'], set()),
-        (['identifier = *'], {WORKER, LOGIN, OLD}),
-        ([], set()),
-    ],
-    ids=str,
+    MATCHES,
+    ids=[' or '.join(lines) or 'nothing' for lines, _ in MATCHES],
 )
 def test_images_are_approved_where_an_expression_holds(
     listed, lines, expected
