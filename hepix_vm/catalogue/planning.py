@@ -16,6 +16,10 @@ from hepix_vm.catalogue import subscription as subscription_
 from hepix_vm.catalogue import timing as timing_
 from hepix_vm import errors
 
+#: Subscriptions for each of which a second is gathered, see
+#: :func:`next_due`; and seconds at most.
+GATHERED, LONGEST_GATHERING = 500, 30
+
 Configured = Mapping[str, subscription_.Subscription | errors.Misconfigured]
 
 
@@ -110,10 +114,13 @@ def next_due(
 ) -> int | None:
     """When the next run has something to do, in UNIX seconds.
 
-    A CRL that is replaced meanwhile is not foreseen: look now and then.
+    A CRL that is replaced meanwhile is not foreseen: look now and then. Each
+    run looks at all subscriptions; where they are thousands, those that fall
+    due within some seconds are left to one run.
 
     :returns: ``now`` or later; None when nothing is configured
     """
+    soonest = now + min(len(configured) // GATHERED, LONGEST_GATHERING)
     with database_.reading() as connection:
         states = store.subscription_states(connection)
     moments = []
@@ -122,10 +129,10 @@ def next_due(
             continue
         state = states.get(name)
         if state is None or is_due(item, state, timing, now):
-            return now
+            return soonest
         for moment in (state.next_attempt, state.judged_until):
             if moment is not None:
-                moments.append(max(now, moment))
+                moments.append(max(soonest, moment))
     return min(moments, default=None)
 
 

@@ -280,6 +280,21 @@ def test_next_run_is_when_the_first_is_due(held):
     assert next_due(held) == 0
 
 
+@pytest.mark.parametrize(
+    ('gathered', 'seconds'), [(3, 0), (2, 1), (1, 2), (0.01, 30)]
+)
+def test_runs_of_many_subscriptions_are_some_seconds_apart(
+    held, monkeypatch, gathered, seconds
+):
+    held.follow('second')
+    assert next_due(held) == 0
+    monkeypatch.setattr(planning, 'GATHERED', gathered)
+    assert next_due(held) == seconds
+    held.sync(timing=TIMING)
+    held.now += 100
+    assert next_due(held) == seconds
+
+
 def test_next_run_is_when_a_revocation_list_ends_if_that_is_sooner(site):
     soon = 600
     by = endorser.Endorser.create(name='Soon')
