@@ -492,6 +492,18 @@ class TestUnchained:
         )
         assert f'{len(message) + 1} bytes, at most' in found.detail
 
+    def test_key_for_pss_only_that_signed_with_pkcs1(self):
+        case = attacks_on_path.pkcs1_signature_of_a_key_for_pss_only()
+        assert refusal(unchained.read, case.message).code == 'signature'
+
+    def test_message_without_certificates(self):
+        found = refusal(
+            unchained.read, attacks_on_content.no_certificates_at_all().message
+        )
+        assert found.detail == (
+            "the message does not carry a signer's certificate"
+        )
+
     def test_certificate_that_cannot_be_read_is_passed_over(self):
         endorser = pki.site().endorser
         content = writer.crlf(lists.payload())
