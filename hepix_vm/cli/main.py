@@ -72,6 +72,10 @@ class HepixVm(app.App):
         if self.options.verbose_level < 3:
             for name in ('alembic', 'stevedore', 'urllib3', 'keystoneauth'):
                 logging.getLogger(name).setLevel(logging.WARNING)
+            # It logs a traceback of what it raises, which we tell in a line.
+            logging.getLogger('oslo_db.sqlalchemy.exc_filters').setLevel(
+                logging.CRITICAL
+            )
 
     def configuration(self) -> cfg.ConfigOpts:
         """The site's options.
