@@ -12,6 +12,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import json
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -180,29 +181,16 @@ def store_list(
     transaction.put(
         schema.subscription,
         {'name': subscription.name},
-        {
-            'configured': True,
-            'standing': model.Standing.TRUSTED.value,
-            'verified_at': now,
+        _good(now, marks)
+        | _described(endorsed)
+        | {
             'max_age': subscription.list_max_age,
             'projects': settle.projects_text(subscription, image_list.vo),
-            'last_attempt': now,
-            'last_code': str(trust.Code.OK),
-            'last_detail': '',
-            'failures': 0,
-            'next_attempt': marks.next_attempt,
-            'judged_by': marks.judged_by,
-            'judged_until': marks.judged_until,
             'etag': validators.etag,
             'last_modified': validators.last_modified,
             'list_id': _message_row(
                 transaction, subscription.name, state, endorsed, message, now
             ),
-            'list_identifier': image_list.identifier,
-            'list_version': image_list.version,
-            'created': _seconds(image_list.created),
-            'expires': _seconds(image_list.expires),
-            'payload_sha256': endorsed.payload_sha256,
             'reset_at': _reset_after(state, endorsed),
         },
     )
@@ -225,6 +213,31 @@ def store_list(
         )
     _remember(transaction, subscription.name, state, image_list, stored, now)
     return stored
+
+
+def _good(now: int, marks: Marks) -> dict[str, Any]:
+    """The columns of an attempt that went well."""
+    return {
+        'configured': True,
+        'standing': model.Standing.TRUSTED.value,
+        'verified_at': now,
+        'last_attempt': now,
+        'last_code': str(trust.Code.OK),
+        'last_detail': '',
+        'failures': 0,
+    } | dataclasses.asdict(marks)
+
+
+def _described(endorsed: trust.EndorsedList) -> dict[str, Any]:
+    """The columns that say which list it is."""
+    image_list = endorsed.image_list
+    return {
+        'list_identifier': image_list.identifier,
+        'list_version': image_list.version,
+        'created': _seconds(image_list.created),
+        'expires': _seconds(image_list.expires),
+        'payload_sha256': endorsed.payload_sha256,
+    }
 
 
 def _reset_after(

@@ -272,13 +272,6 @@ class Examiner:
                 functools.partial(refused, refusal=exc),
                 size,
             )
-        marks = accept.Marks(
-            judging.mark(
-                subscription, endorsed.message_sha256, anchored.sha256
-            ),
-            accept.holds_until(endorsed, anchored, self.now),
-            self._next(subscription),
-        )
         return Work(
             subscription.name,
             functools.partial(
@@ -286,11 +279,25 @@ class Examiner:
                 subscription=subscription,
                 endorsed=endorsed,
                 offered=offered,
-                marks=marks,
+                marks=self._marks(subscription, endorsed, anchored),
                 refused=refused,
                 now=self.now,
             ),
             size,
+        )
+
+    def _marks(
+        self,
+        subscription: subscription_.Subscription,
+        endorsed: trust.EndorsedList,
+        anchored: revocations.Anchored,
+    ) -> accept.Marks:
+        return accept.Marks(
+            judging.mark(
+                subscription, endorsed.message_sha256, anchored.sha256
+            ),
+            accept.holds_until(endorsed, anchored, self.now),
+            self._next(subscription),
         )
 
     def _failed(

@@ -52,12 +52,7 @@ def plan(
 
     :raises errors.Misconfigured: for a name that is not configured
     """
-    unknown = (only or frozenset()) - set(configured)
-    if unknown:
-        raise errors.Misconfigured(
-            f'subscription {", ".join(sorted(unknown))}: expected one of '
-            f'{", ".join(sorted(configured)) or "(none is configured)"}'
-        )
+    _require_known(only or frozenset(), configured)
     with database_.reading() as connection:
         known = examining.Known(
             store.subscription_states(connection), judging.messages(connection)
@@ -88,6 +83,15 @@ def plan(
         broken,
         now,
     )
+
+
+def _require_known(names: frozenset[str], configured: Configured) -> None:
+    unknown = names - set(configured)
+    if unknown:
+        raise errors.Misconfigured(
+            f'subscription {", ".join(sorted(unknown))}: expected one of '
+            f'{", ".join(sorted(configured)) or "(none is configured)"}'
+        )
 
 
 def is_due(
