@@ -156,12 +156,13 @@ def _unchanged(place: Place, count: int, suffix: str) -> Iterator[rows.Row]:
         new = processes.run(_STEPS, 'sync', place.path, 'accepted')
         again = processes.run(_STEPS, 'sync', place.path, 'unchanged')
         peer = processes.run('benchmarks.asking', base, count, _PARALLEL)
-    yield rows.Row(
-        f'sync 10 000 subscriptions, all new{suffix}',
-        new.seconds,
-        's',
-        'none',
-    )
+    for what, cost in (('', new.seconds), (', processor', new.processor)):
+        yield rows.Row(
+            f'sync 10 000 subscriptions, all new{what}{suffix}',
+            cost,
+            's',
+            'none',
+        )
     name = 'sync 10 000 subscriptions, unchanged'
     label = f'as many requests (a process, {_PARALLEL} threads)'
     for what, unit, cost, beside in (
@@ -295,12 +296,13 @@ def _accepted(
     place.create()
     place.subscribe([path.as_uri()])
     new = processes.run(_STEPS, 'sync', place.path, 'accepted')
-    yield rows.Row(
-        f'accept a list of 10 000 images, all new{suffix}',
-        new.seconds,
-        's',
-        'none',
-    )
+    for what, cost in (('', new.seconds), (', processor', new.processor)):
+        yield rows.Row(
+            f'accept a list of 10 000 images, all new{what}{suffix}',
+            cost,
+            's',
+            'none',
+        )
     out = place.folder / 'payload.json'
     verify = measuring.program(
         *('openssl', 'cms', '-verify', '-in', str(path)),
@@ -320,13 +322,23 @@ def _accepted(
             peer.add(beside)
     name = 'accept a list of 10 000 images, one changed'
     label = 'openssl cms -verify, then json.loads'
-    times = measuring.Times([t.seconds for t in taken], [])
+    label = label if peer.seconds else f'{label}: not installed'
+    times = measuring.Times(
+        [t.seconds for t in taken], [t.processor for t in taken]
+    )
     yield rows.Row(
         f'{name}{suffix}',
         times.median,
         's',
-        label if peer.seconds else f'{label}: not installed',
+        label,
         peer.median if peer.seconds else None,
+    )
+    yield rows.Row(
+        f'{name}, processor{suffix}',
+        times.processor_median,
+        's',
+        label,
+        peer.processor_median if peer.seconds else None,
     )
     yield rows.Row(
         f'{name}, memory{suffix}',

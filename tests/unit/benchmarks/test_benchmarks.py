@@ -283,6 +283,7 @@ def test_catalogue_group_syncs_and_decides_for_real() -> None:
     )
     assert [row.name.removesuffix(', small') for row in results] == [
         'sync 10 000 subscriptions, all new',
+        'sync 10 000 subscriptions, all new, processor',
         'sync 10 000 subscriptions, unchanged',
         'sync 10 000 subscriptions, unchanged, processor',
         'sync 10 000 subscriptions, unchanged, memory',
@@ -290,7 +291,9 @@ def test_catalogue_group_syncs_and_decides_for_real() -> None:
         'decide on bytes among 100 000 images',
         'see a change among 100 000 images',
         'accept a list of 10 000 images, all new',
+        'accept a list of 10 000 images, all new, processor',
         'accept a list of 10 000 images, one changed',
+        'accept a list of 10 000 images, one changed, processor',
         'accept a list of 10 000 images, one changed, memory',
         'list accepted to decision in another process',
     ]

@@ -74,7 +74,6 @@ def lists() -> dict[str, bytes]:
         'of another identity': by.signed_list(theirs, '6', evil),
         'of another endorser': other.signed_list(ours, '6', evil),
         'another under the same version': by.signed_list(ours, '5', evil),
-        'emptied': by.signed_list(ours, '6'),
         'grown': by.signed_list(
             ours,
             '6',

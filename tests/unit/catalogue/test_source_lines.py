@@ -1,19 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Connections that stay open from one fetch to the next."""
+"""What one fetch leaves to the next over a connection that stays open."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-import contextlib
 import dataclasses
 from pathlib import Path
-import threading
 from typing import Any
 
 import pytest
 
 from hepix_vm.catalogue import fetch
-from hepix_vm.catalogue.sources import lines
 from hepix_vm import errors
 from tests import registries
 from tests.unit.catalogue import servers
@@ -50,19 +47,6 @@ def reached(**access: Any) -> fetch.FetchSettings:
     return dataclasses.replace(PATIENT, access=fetch.Access(**access))
 
 
-def test_lists_of_one_server_come_over_one_connection(server, kept):
-    for _ in range(3):
-        assert content(server.url('/list')) == b'a list'
-        assert content(server.url('/other')) == b'another'
-    assert server.connections == 1
-
-
-def test_each_fetch_has_its_own_connection_where_none_is_kept(server):
-    for _ in range(3):
-        content(server.url('/list'))
-    assert server.connections == 3
-
-
 @pytest.mark.parametrize(
     'ends', [servers.answer(b'a list'), servers.without_length(b'a list')]
 )
@@ -71,29 +55,6 @@ def test_connection_that_its_server_ended_is_opened_again(server, kept, ends):
     for _ in range(3):
         assert content(server.url('/ends')) == b'a list'
         assert content(server.url('/list')) == b'a list'
-
-
-def test_server_that_hangs_up_on_a_kept_connection_is_asked_again(
-    server, kept
-):
-    content(server.url('/list'))
-
-    def once(handler: servers.Handler) -> None:
-        server.tell('/other', servers.answer(b'another'))
-        servers.hung_up(handler)
-
-    server.tell('/other', once)
-    assert content(server.url('/other')) == b'another'
-    assert [path for path, _ in server.asked] == ['/list', '/other', '/other']
-
-
-def test_server_that_always_hangs_up_is_asked_twice_and_told(server, kept):
-    content(server.url('/list'))
-    server.tell('/other', servers.hung_up)
-    with pytest.raises(errors.TryAgain, match='ended the connection'):
-        content(server.url('/other'))
-    assert len(server.asked) == 3
-    assert content(server.url('/list')) == b'a list'
 
 
 def test_what_follows_a_list_is_not_the_next_one(server, kept):
@@ -144,19 +105,6 @@ def test_refusal_keeps_its_connection(server, kept):
     assert content(server.url('/other')) == b'another'
 
 
-def test_no_cookie_is_taken(server, kept):
-    server.tell(
-        '/list',
-        servers.keeping(servers.answer(b'a list', Set_Cookie='who=me')),
-    )
-    content(server.url('/list'))
-    content(server.url('/other'))
-    assert [headers.get('Cookie') for _, headers in server.asked] == [
-        None,
-        None,
-    ]
-
-
 def test_what_asks_otherwise_has_a_connection_of_its_own(kept, tmp_path: Path):
     key = simulator.key(tmp_path / 'key')
     other = simulator.key(tmp_path / 'other')
@@ -192,32 +140,3 @@ def test_secret_is_of_one_fetch_and_not_of_its_connection(kept, tmp_path):
         assert server.connections == 1
         shown = [headers.get('Authorization') for _, headers in server.asked]
         assert shown == ['Bearer abc', None]
-
-
-def test_so_many_connections_are_kept_and_no_more(kept):
-    with contextlib.ExitStack() as stack:
-        all_ = [
-            stack.enter_context(servers.running())
-            for _ in range(lines.MOST + 1)
-        ]
-        for made in all_:
-            made.tell('/list', servers.keeping(servers.answer(b'a list')))
-        for made in (*all_, all_[-1], all_[0]):
-            assert content(made.url('/list')) == b'a list'
-        assert all_[-1].connections == 1
-        assert all_[0].connections == 2
-
-
-def test_connections_are_closed_in_the_end(server):
-    ended = threading.Event()
-
-    def waits(handler: servers.Handler) -> None:
-        servers.answer(b'a list')(handler)
-        if handler.connection.recv(1) == b'':
-            ended.set()
-
-    url = server.tell('/waits', waits)
-    with fetch.connections_kept():
-        content(url)
-        assert not ended.is_set()
-    assert ended.wait(60)

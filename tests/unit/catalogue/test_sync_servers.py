@@ -62,7 +62,21 @@ SHOWN = {
     'old list': (FAULT, 'test_sync_lists.py::test_older_version_is_a'),
     'other list': (FAULT,),
     "another endorser's list": (FAULT,),
-    'empty list': (FAULT, 'test_sync_lists.py::test_empty_list_retires'),
+    'empty list': (
+        FAULT,
+        'test_brake.py::test_empty_list_waits',
+        'test_sync_lists.py::test_empty_list_retires',
+    ),
+    'list that withdraws much at once': (
+        'test_brake.py::test_one_more_makes_all_of_them_wait',
+    ),
+    'connections that stay open': (
+        'test_source_lines.py::test_what_follows_a_list_is_not_the_next_one',
+        'test_source_lines.py::test_fetch_that_fails_leaves_nothing_to_the',
+    ),
+    'driver that does not end': (
+        'test_sync_attempts.py::test_source_that_ignores_its_deadline_is',
+    ),
     'list growing by 100 times': (
         FAULT,
         f'{HERE}::test_list_that_grows_is_taken_and_approves_nothing_by',
