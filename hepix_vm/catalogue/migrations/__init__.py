@@ -17,6 +17,9 @@ from hepix_vm import errors
 #: Seconds that one step of a migration may take: large tables are copied.
 PATIENCE = 6 * 3600
 
+# What SQLite says of a file that something else has written to.
+_DAMAGED = ('malformed', 'not a database')
+
 
 def _config() -> config.Config:
     settings = config.Config()
@@ -92,9 +95,13 @@ def check(store: database.Database) -> None:
     try:
         found = current(store)
     except database.FAILURES as exc:
+        cause = database.cause(exc)
+        remedy = 'check option [catalogue] connection, then run "hepix-vm db '
+        remedy += 'sync"'
+        if any(word in cause for word in _DAMAGED):
+            remedy = 'keep the file, and put a back-up in its place'
         raise errors.LocalFault(
-            f'the catalogue cannot be opened: {database.cause(exc)}; check '
-            'option [catalogue] connection, then run "hepix-vm db sync"'
+            f'the catalogue cannot be opened: {cause}; {remedy}'
         ) from exc
     if found == head():
         return
