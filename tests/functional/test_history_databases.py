@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
 import functools
@@ -20,50 +21,70 @@ from tests import databases
 
 DAY = 86400
 
+Nodes = tuple[database.Database, database.Database]
+
 
 @pytest.fixture(scope='module', params=['galera', 'mariadb', 'postgresql'])
-def urls(request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]:
-    """A catalogue with tables, by way of two nodes where there are two."""
+def place(
+    request: pytest.FixtureRequest,
+) -> Iterator[Callable[[], tuple[str, str]]]:
+    """Makes databases, and two ways to each: two nodes where there are."""
     if request.param == 'galera':
         with databases.galera() as cluster:
-            first, second = cluster.urls()
-            yield first, second
+
+            def both() -> tuple[str, str]:
+                first, second = cluster.urls()
+                return first, second
+
+            yield both
         return
     with getattr(databases, request.param)() as server:
-        url = server.url()
-        yield url, url
+
+        def same() -> tuple[str, str]:
+            url = server.url()
+            return url, url
+
+        yield same
 
 
-@pytest.fixture(scope='module')
-def nodes(
-    urls: tuple[str, str],
-) -> Iterator[tuple[database.Database, database.Database]]:
-    """Both ways to the catalogue."""
-    first, second = (database.Database(url, 60) for url in urls)
+@pytest.fixture
+def nodes(place: Callable[[], tuple[str, str]]) -> Iterator[Nodes]:
+    """Both ways to a new catalogue."""
+    first, second = (database.Database(url, 60) for url in place())
     with contextlib.closing(first), contextlib.closing(second):
         migrations.upgrade(first)
         yield first, second
 
 
+@pytest.fixture
+def filled(nodes: Nodes) -> Nodes:
+    """Five refused messages of each of two subscriptions."""
+    for number in range(5):
+        for node, name in zip(nodes, 'ab', strict=True):
+            node.transact(_refusal(name, number))
+    return nodes
+
+
+def _refusal(name: str, number: int) -> Callable[..., int]:
+    return functools.partial(
+        kept.keep,
+        subscription=name,
+        message=f'{name} {number}'.encode(),
+        now=number,
+        code='digest',
+        detail='why \0',
+    )
+
+
 def test_messages_of_two_writers_at_once_are_bound_in_their_order(
-    nodes: tuple[database.Database, database.Database],
+    nodes: Nodes,
 ) -> None:
     problems: list[BaseException] = []
 
     def write(node: database.Database, name: str) -> None:
         try:
             for number in range(15):
-                message = f'{name} {number}'.encode()
-                node.transact(
-                    functools.partial(
-                        kept.keep,
-                        subscription=name,
-                        message=message,
-                        now=number,
-                        code='digest',
-                        detail='why \0',
-                    )
-                )
+                node.transact(_refusal(name, number))
         except BaseException as exc:  # noqa: BLE001 - raised below
             problems.append(exc)
 
@@ -85,23 +106,23 @@ def test_messages_of_two_writers_at_once_are_bound_in_their_order(
 
 
 def test_old_messages_are_let_go_and_the_history_fits(
-    nodes: tuple[database.Database, database.Database],
+    filled: Nodes,
 ) -> None:
-    first, second = nodes
-    assert kept.prune(first, 91 * DAY, 90) == 30
-    for node in nodes:
+    first, second = filled
+    assert kept.prune(first, 91 * DAY, 90) == 10
+    for node in filled:
         found = history.verify(node)
         assert found.misfits == ()
-        assert (found.messages, found.not_kept) == (0, 30)
+        assert (found.messages, found.not_kept) == (0, 10)
     with second.reading() as connection:
         lines = history.newest(connection, 'a', kept.PRUNED)
-    assert sum(len(kept.pruned(line.detail)) for line in lines) == 15
+    assert sum(len(kept.pruned(line.detail)) for line in lines) == 5
 
 
 def test_looks_by_subject_event_and_time(
-    nodes: tuple[database.Database, database.Database],
+    filled: Nodes,
 ) -> None:
-    with nodes[1].reading() as connection:
+    with filled[1].reading() as connection:
         found = history.newest(connection, event=kept.SEEN, until=3, limit=5)
         assert [line.at for line in found] == [1, 2, 2, 3, 3]
         digest = found[-1].subject
@@ -110,9 +131,9 @@ def test_looks_by_subject_event_and_time(
 
 
 def test_what_was_changed_past_the_history_shows(
-    nodes: tuple[database.Database, database.Database],
+    filled: Nodes,
 ) -> None:
-    first, second = nodes
+    first, second = filled
     with first.engine().begin() as connection:
         row = connection.execute(
             sa.select(schema.list_seen.c.id).limit(1)

@@ -17,6 +17,7 @@ from hepix_vm.catalogue import chain
 from hepix_vm.catalogue import database
 from hepix_vm.catalogue import history
 from hepix_vm.catalogue import kept
+from hepix_vm.catalogue import lines
 from hepix_vm.catalogue import migrations
 from hepix_vm.catalogue import schema
 
@@ -130,7 +131,7 @@ def test_lines_of_a_clock_that_went_back_keep_their_order_in_all(store):
 
 
 def test_all_lines_are_read_a_page_at_a_time(store, monkeypatch):
-    monkeypatch.setattr(history, '_PAGE', 3)
+    monkeypatch.setattr(lines, 'PAGE', 3)
     filled(store, 7)
     statements = []
     sa.event.listen(
@@ -188,7 +189,7 @@ def test_empty_history_fits(store):
 
 
 def test_untouched_history_fits_and_tells_its_head(store, monkeypatch):
-    monkeypatch.setattr(history, '_PAGE', 2)
+    monkeypatch.setattr(lines, 'PAGE', 2)
     filled(store)
     keep(store, b'a list')
     found = fits(store)
@@ -311,7 +312,7 @@ def test_look_ends_after_many_misfits(store):
 
 
 def test_history_that_grows_meanwhile_fits(store, monkeypatch):
-    monkeypatch.setattr(history, '_PAGE', 2)
+    monkeypatch.setattr(lines, 'PAGE', 2)
     filled(store)
     # Five rows are four looks; then the messages, then the head.
     after = {4: b'a list', 5: b'another'}
