@@ -244,6 +244,17 @@ def test_it_stops_when_the_database_is_away_for_the_lease_time(
     assert two.step().term is not None
 
 
+def test_it_stops_as_soon_as_a_beat_has_waited_too_long(
+    one, clock, monkeypatch
+):
+    def slow(store: database.Database) -> None:
+        clock.now += LEASE
+        raise sa_exc.OperationalError('', {}, OSError('no answer'))
+
+    monkeypatch.setattr(Store, 'engine', slow)
+    assert one.step().term is None
+
+
 def test_alone_it_leads_again_at_once_with_a_higher_number(one, clock):
     one.store.away = True
     clock.now += LEASE

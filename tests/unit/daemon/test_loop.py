@@ -263,7 +263,7 @@ def test_it_stands_by_for_another(running):
 
 def test_sync_of_a_lost_term_is_ended_and_begun_anew(running):
     running.work.go_on.clear()
-    running.work.lists = 100
+    running.work.lists = 10**9
     running.start()
     running.begun(1)
     # The other one does not beat, so this one follows it in turn.
