@@ -10,6 +10,7 @@ import threading
 
 from alembic import autogenerate
 from alembic.runtime import migration
+from oslo_db import exception as db_exc
 import pytest
 import sqlalchemy as sa
 
@@ -58,6 +59,11 @@ def test_every_wait_for_mariadb_is_bounded(url):
 def test_mariadb_and_mysql_are_one_dialect():
     url = database.bounded_url('mariadb+pymysql://u:p@h/d', 2)
     assert url.startswith('mysql+pymysql://u:p@h/d?')
+
+
+def test_postgresql_without_a_driver_means_the_one_that_we_install():
+    url = database.bounded_url('postgresql://u:p@h/d', 2)
+    assert url.startswith('postgresql+psycopg2://u:p@h/d?')
 
 
 def test_every_wait_for_postgresql_is_bounded():
@@ -120,6 +126,39 @@ def test_transaction_that_fails_leaves_nothing(store):
             sa.select(schema.catalogue.c.number)
         ).scalar_one()
     assert number == 0
+
+
+def test_work_is_done_again_when_the_server_gave_it_up(store):
+    migrations.upgrade(store)
+    tries = []
+
+    def work(transaction: database.Transaction) -> int:
+        transaction.remember(1, 'me', 'event', 'subject', 'detail')
+        tries.append(transaction.revision)
+        if len(tries) < 3:
+            raise db_exc.DBDeadlock()
+        return transaction.revision
+
+    assert store.transact(work) == 1
+    assert tries == [1, 1, 1]
+    with store.reading() as connection:
+        assert len(connection.execute(sa.select(schema.history)).all()) == 1
+
+
+def test_work_is_not_begun_again_after_the_time_out(path):
+    with contextlib.closing(
+        database.Database(f'sqlite:///{path}', 0)
+    ) as store:
+        migrations.upgrade(store)
+        tries = []
+
+        def work(transaction: database.Transaction) -> None:
+            tries.append(transaction.revision)
+            raise db_exc.DBDeadlock()
+
+        with pytest.raises(database.FAILURES):
+            store.transact(work)
+    assert tries == [1]
 
 
 def test_each_transaction_has_a_revision_of_its_own(store):
