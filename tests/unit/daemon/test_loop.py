@@ -58,6 +58,8 @@ class Work:
         self.sites.append(site)
         for number in range(self.lists):
             assert self.go_on.wait(SOON)
+            # Others want to get on as well.
+            time.sleep(0.0001)
             told(report(str(number)))
         if self.failure is not None:
             raise self.failure
@@ -303,6 +305,16 @@ def test_watchdog_hears_of_progress_only(running):
     running.beats(6)
     assert 'WATCHDOG=1' not in running.systemd.listen()
     running.work.go_on.set()
+    running.systemd.wait('WATCHDOG=1', SOON)
+
+
+def test_long_sync_that_gets_on_is_no_stall(running):
+    running.work.lists = 10**9
+    running.start()
+    running.begun(1)
+    running.clock.ahead += 1001
+    running.beats(1)
+    running.systemd.forget()
     running.systemd.wait('WATCHDOG=1', SOON)
 
 
