@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from collections.abc import Mapping
 import dataclasses
 import json
 import sys
@@ -99,9 +100,10 @@ def _advanced(
             subscriptions[row.name] = value
         else:
             subscriptions.pop(row.name, None)
-    records = dict(base.records)
-    for row in _changed(connection, schema.glance_record, since):
-        records[row.image_id] = record(row)
+    # What is large is copied only where something of it changed.
+    found = _changed(connection, schema.glance_record, since)
+    changed = {row.image_id: record(row) for row in found}
+    records = {**base.records, **changed} if changed else base.records
     run_anyway = dict(base.run_anyway)
     for row in _changed(connection, schema.run_anyway, since):
         run_anyway[row.sha512] = int(row.until)
@@ -132,10 +134,12 @@ def _changed(
 
 def _endorsements(
     base: model.Snapshot, rows: Iterable[Any]
-) -> dict[str, tuple[model.Endorsement, ...]]:
+) -> Mapping[str, tuple[model.Endorsement, ...]]:
+    changed = [endorsement(row) for row in rows]
+    if not changed:
+        return base.endorsements
     index = dict(base.endorsements)
-    for row in rows:
-        value = endorsement(row)
+    for value in changed:
         others = tuple(
             e for e in index.get(value.sha512, ()) if e.row != value.row
         )

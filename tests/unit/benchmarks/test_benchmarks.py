@@ -290,6 +290,7 @@ def test_catalogue_group_syncs_and_decides_for_real() -> None:
         'read a catalogue of 100 000 images, memory',
         'decide on bytes among 100 000 images',
         'see a change among 100 000 images',
+        'see a change among 100 000 images, processor',
         'accept a list of 10 000 images, all new',
         'accept a list of 10 000 images, all new, processor',
         'accept a list of 10 000 images, one changed',
