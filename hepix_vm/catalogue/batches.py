@@ -90,7 +90,7 @@ class Batch:
             raise
         except Exception as exc:  # noqa: BLE001 - of one result: told below
             if len(results) > 1:
-                LOG.info('written one by one: %s', database.cause(exc))
+                LOG.debug('written one by one: %s', database.cause(exc))
                 for result in results:
                     yield from self._alone(result)
                 return

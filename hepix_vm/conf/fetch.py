@@ -38,7 +38,7 @@ Seconds to wait for a connection, and then for each piece of an answer.
     ),
     cfg.IntOpt(
         'parallel',
-        default=4,
+        default=8,
         min=1,
         max=64,
         help='Lists that are fetched at the same time.',

@@ -41,7 +41,7 @@ class FetchSettings:
     timeout: float = 30
     list_deadline: float = 300
     max_list_size: int = 16 * 1024 * 1024
-    parallel: int = 4
+    parallel: int = 8
     ca_file: str | None = None
     spool_directory: str = '/var/lib/hepix_vm/spool'
     image_deadline: float = 14400
