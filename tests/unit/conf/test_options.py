@@ -146,7 +146,7 @@ def test_options_have_their_documented_defaults(file):
     assert loaded.catalogue.list_max_age == 7 * 86400
     limits = fetch.settings(loaded)
     assert limits.max_list_size == 16 * 1024 * 1024
-    assert limits.parallel == 4
+    assert limits.parallel == 8
 
 
 def test_options_are_read(file):
