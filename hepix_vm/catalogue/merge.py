@@ -70,9 +70,40 @@ def merge(
         {image.identifier for image in live},
         {entry.identifier for entry in entries},
     )
+    added = _enter(
+        transaction, subscription.name, entries, image_list.vo, known, now
+    )
+    gone = [image for image in known.values() if not image.withdrawn]
+    withdrawn = [image.id for image in gone if image.identifier not in lost]
+    _update(transaction, withdrawn, {'withdrawn': True, 'held_at': None})
+    _hold(transaction, subscription.name, live, lost, now)
+    if lost:
+        problems.append(_waiting(subscription.name, len(lost)))
+    settle.approvals(transaction, subscription)
+    transaction.put(
+        schema.subscription,
+        {'name': subscription.name},
+        settle.settled_by(subscription),
+    )
+    return Stored(new_list, added, len(withdrawn), tuple(problems))
+
+
+def _enter(
+    transaction: database.Transaction,
+    subscription: str,
+    entries: Iterable[imagelist.ImageEntry],
+    vo: str | None,
+    known: dict[tuple[str, str, str], Any],
+    now: int,
+) -> int:
+    """Make a row of each entry; what is left in ``known`` is not listed.
+
+    :param known: rows that are there, by identifier, version and SHA-512
+    :returns: how many are new
+    """
     added: list[dict[str, Any]] = []
     for entry in entries:
-        values = _row(entry, image_list.vo)
+        values = _row(entry, vo)
         image = known.pop(
             (entry.identifier, entry.version, entry.sha512), None
         )
@@ -80,7 +111,7 @@ def merge(
             added.append(
                 values
                 | {
-                    'subscription': subscription.name,
+                    'subscription': subscription,
                     'revision': transaction.revision,
                     'approved': False,
                     'withdrawn': False,
@@ -95,20 +126,8 @@ def merge(
                 values | {'withdrawn': False, 'held_at': None},
             )
     if added:
-        connection.execute(schema.endorsement.insert(), added)
-    gone = [image for image in known.values() if not image.withdrawn]
-    withdrawn = [image.id for image in gone if image.identifier not in lost]
-    _update(transaction, withdrawn, {'withdrawn': True, 'held_at': None})
-    _hold(transaction, subscription.name, live, lost, now)
-    if lost:
-        problems.append(_waiting(subscription.name, len(lost)))
-    settle.approvals(transaction, subscription)
-    transaction.put(
-        schema.subscription,
-        {'name': subscription.name},
-        settle.settled_by(subscription),
-    )
-    return Stored(new_list, len(added), len(withdrawn), tuple(problems))
+        transaction.connection.execute(schema.endorsement.insert(), added)
+    return len(added)
 
 
 def _held_back(
