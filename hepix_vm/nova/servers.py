@@ -57,6 +57,8 @@ class Nova:
             session=session,
             region_name=region,
             endpoint_type=interface,
+            # A kept connection may just be ended by the other side.
+            connect_retries=2,
         )
 
     def servers(self, image_id: str | None = None) -> Iterator[Server]:

@@ -43,7 +43,7 @@ class _Watch:
         with self._changed:
             number = next(self._numbers)
             self._ends[number] = (end, adapter)
-            if end < self._wakes or not self._wakes:
+            if end < self._wakes or self._wakes <= time.monotonic():
                 self._changed.notify()
         return Watched(self, number)
 

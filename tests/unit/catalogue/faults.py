@@ -31,7 +31,14 @@ from tests.unit.catalogue import simulator
 
 DATA, NEWS, EVIL = b'an image', b'a newer image', b'not for this site'
 OTHER, OTHER_NEWS = b'of the other list', b'news of the other list'
-START = int(time.time())
+
+
+@functools.cache
+def start() -> int:
+    """When all stages begin; signatures carry the real time."""
+    return int(time.time())
+
+
 #: Longer than any pause between attempts.
 LATER = endorser.DAY_SECONDS // 2
 Outcome = sync.Outcome
@@ -116,7 +123,7 @@ class Stage:
         self.open = stack.enter_context
         self.patch = patch
         self.site = following.Site(folder)
-        self.site.now = START
+        self.site.now = start()
         url = server.url(simulator.LIST)
         self.well = self.site.follow(
             'main', url=url if form == 'web' else server.artefact_url()

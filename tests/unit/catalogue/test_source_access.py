@@ -491,7 +491,6 @@ def test_download_without_a_rate_does_not_wait():
 
 def test_rate_of_the_subscription_is_the_downloads(server, monkeypatch):
     clock = Clock()
-    monkeypatch.setattr(pace.time, 'monotonic', lambda: clock.now)
     made = pace.Pace
     monkeypatch.setattr(
         pace, 'Pace', lambda rate: made(rate, lambda: clock.now, clock.sleep)

@@ -262,7 +262,7 @@ def test_faults_one_after_the_other_change_nothing(staged, undisturbed, form):
         assert report.outcome is fault.outcome, name
         unharmed(stage)
         stage.patch.undo()
-    stage.site.now = faults.START + 60
+    stage.site.now = faults.start() + 60
     stage.heal()
     assert stage.facts() == undisturbed(form)
 

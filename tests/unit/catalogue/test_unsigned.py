@@ -87,7 +87,7 @@ def test_bare_list_is_listed_where_that_is_wanted_and_never_approved(
     tmp_path,
 ):
     site = following.Site(tmp_path)
-    site.follow('main', approval='all', dangerous_list_unsigned=True)
+    site.follow('main', dangerous_list_unsigned=True)
     site.serve('main', bare(endorser.make_image(b'bytes', title='worker')))
     report = site.sync()['main']
     assert (report.outcome, report.code) == ('refused', 'not-signed')

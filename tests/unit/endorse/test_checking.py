@@ -126,7 +126,9 @@ def test_odd_content_and_tolerated_weakness_are_told():
     message = signing.sign(odd, one.certificate, one.key)
     lenient = trust.Policy(allow_sha1_dangerous=True, crl='off')
     _, endorsed = checking.envelope(
-        message, sealing.Anchored(people.trust_anchors(), lenient), NOW
+        message,
+        sealing.Anchored(people.trust_anchors(), lenient),
+        people.now(),
     )
     found = list(checking.of_list(endorsed, endorsed.image_list.uri, NOW))
     told = {f.check: f for f in found if f.level == 'warning'}

@@ -9,6 +9,7 @@ import json
 
 import pytest
 
+from hepix_vm.catalogue import subscription
 from hepix_vm.cli import endorsing
 from hepix_vm.cli import list_options
 from hepix_vm.cli import main
@@ -556,7 +557,7 @@ class TestSite:
         folder.mkdir()
         made = following.Site(folder)
         made.follow('all')
-        made.follow('chosen', approval='listed')
+        made.follow('chosen', approval=subscription.Approval.LISTED)
         self.images = {
             name: endorser.make_image(
                 name.encode(), title=name, format='qcow2', ram_minimum=2**30
