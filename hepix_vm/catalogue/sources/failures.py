@@ -28,6 +28,14 @@ def told(exc: BaseException) -> str:
             'the certificate of the server is not believed: '
             f'{_line(cause.verify_message)}; see option ca_file'
         )
+    if isinstance(exc, requests.exceptions.SSLError) and not isinstance(
+        cause, ssl.SSLError
+    ):
+        # A name that does not fit, as urllib3 1.26 says it.
+        return (
+            f'the certificate of the server is not believed: {_reason(cause)};'
+            ' see option ca_file'
+        )
     if isinstance(cause, ssl.SSLError):
         return f'no TLS with the server: {_reason(cause)}'
     if isinstance(cause, socket.gaierror):
@@ -55,12 +63,18 @@ def _cause(exc: BaseException) -> BaseException:
             getattr(exc, 'original_error', None),
             *reversed(exc.args),
             exc.__cause__,
+            # urllib3 1.26 puts it into words only.
+            exc.__context__ if _is_new_connection(exc) else None,
         ]
         found = next((e for e in inner if isinstance(e, BaseException)), None)
         if found is None:
             break
         exc = found
     return exc
+
+
+def _is_new_connection(exc: BaseException) -> bool:
+    return isinstance(exc, exceptions.NewConnectionError)
 
 
 def _reason(exc: BaseException) -> str:

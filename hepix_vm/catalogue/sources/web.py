@@ -143,8 +143,8 @@ class Web:
         encoded = 'Content-Encoding' in response.headers
         if declared.isdigit() and not encoded and received != int(declared):
             raise errors.TryAgain(
-                f'{url}: expected {declared} bytes, the connection ended '
-                f'after {received}'
+                f'{url}: the connection ended before all of the answer was '
+                f'there: {received} of {declared} bytes'
             )
 
     def body(self, url: str, response: requests.Response, limit: int) -> bytes:

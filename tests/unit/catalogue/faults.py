@@ -345,7 +345,7 @@ WEB = {
     'redirect loop': Fault(redirecting, 'redirected more than 5 times'),
     'unknown CA': over_tls('is not believed', trusted=False),
     'expired certificate': over_tls('has expired', days=-1),
-    'wrong name': over_tls('not valid for', host='127.0.0.2'),
+    'wrong name': over_tls('is not believed', host='127.0.0.2'),
     'no TLS': Fault(plain_for_tls, 'no TLS with the server'),
     'nobody listening': Fault(
         elsewhere(lambda stage: f'{nobody(stage)}/list'), 'Connection refused'
