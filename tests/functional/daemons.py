@@ -15,6 +15,7 @@ import subprocess
 import sys
 import threading
 
+from hepix_vm.catalogue import database
 from hepix_vm.catalogue import lease
 from tests.cloud import waits
 from tests.unit.catalogue import following
@@ -148,6 +149,21 @@ def crew(
             made.append(Daemon(site, name, **options))  # type: ignore[arg-type]
             stack.callback(made[-1].end)
         yield made
+
+
+def paused(site: following.Site, one: Daemon) -> None:
+    """Pause a daemon, not while it keeps others out of a SQLite file."""
+
+    def stands() -> bool:
+        one.send(signal.SIGSTOP)
+        try:
+            with site.database.writing():
+                return True
+        except database.FAILURES:
+            one.send(signal.SIGCONT)
+            return False
+
+    waits.until('the daemon to stand outside of a transaction', stands, 600)
 
 
 def holder(site: following.Site) -> lease.Holder | None:

@@ -171,7 +171,7 @@ def test_killed_and_paused_ones_are_followed(
         second = two if first is one else one
         second.comes_to_lead()
         assert daemons.fence(site) > fence
-        second.send(signal.SIGSTOP)
+        daemons.paused(site, second)
         three.start()
         three.comes_to_lead()
         fence = daemons.fence(site)
