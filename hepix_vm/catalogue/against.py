@@ -18,6 +18,7 @@ CLOCK_SKEW = 300
 ORDER = (
     Reason.UNSUBSCRIBED,
     Reason.WITHDRAWN,
+    Reason.REPLACED,
     Reason.SIZE_DIFFERS,
     Reason.NOT_APPROVED,
     Reason.REVOKED,
@@ -64,6 +65,9 @@ def _all(
         return
     if endorsement.withdrawn:
         yield Reason.WITHDRAWN
+    replaced = endorsement.replaced_until
+    if replaced is not None and now >= replaced:
+        yield Reason.REPLACED
     if endorsement.size != size:
         yield Reason.SIZE_DIFFERS
     if not endorsement.approved:

@@ -36,6 +36,14 @@ class RecordState(enum.StrEnum):
     WITHDRAWN = 'withdrawn'
 
 
+class Children(enum.StrEnum):
+    """What becomes of snapshots of servers whose image is approved."""
+
+    FOLLOW = 'follow'
+    KEEP = 'keep'
+    REFUSE = 'refuse'
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Subscribed:
     """What decisions need to know of a subscription and its list.
@@ -65,6 +73,8 @@ class Endorsement:
 
     :ivar held: the newest list lacks it, but would withdraw so much at once
         that an operator has to confirm it
+    :ivar replaced_until: the newest list has a newer version in its place;
+        UNIX seconds until which it counts all the same
     """
 
     row: int
@@ -77,6 +87,21 @@ class Endorsement:
     approved: bool
     withdrawn: bool
     held: bool = False
+    replaced_until: int | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Derived:
+    """Endorsed bytes of which the site made others; see ``schema.derived``.
+
+    :ivar size: of the bytes that were made
+    :ivar sha512: of the endorsed bytes, with :ivar:`origin_size`
+    """
+
+    size: int
+    sha512: str
+    origin_size: int
+    step: str
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -88,6 +113,9 @@ class GlanceRecord:
         the endorsed ones only where a converting plugin ran
     :ivar created_at: the image's own creation time in Glance: a deleted
         image's id that somebody uses again has another one (OSSN-0075)
+    :ivar boot: what of the image changes how it boots, see
+        ``catalogue.boot``; None: nobody looked
+    :ivar parent: the image of whose server it is a snapshot; '': of none
     """
 
     image_id: str
@@ -97,17 +125,23 @@ class GlanceRecord:
     final_sha512: str
     final_size: int
     created_at: int
+    boot: str | None = None
+    parent: str = ''
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ImageFacts:
-    """What a caller sees of a Glance image; None where it sees nothing."""
+    """What a caller sees of a Glance image; None where it sees nothing.
+
+    :ivar boot: names and values that ``catalogue.boot`` found
+    """
 
     image_id: str | None
     size: int | None = None
     created_at: int | None = None
     final_sha512: str | None = None
     must_know_size: bool = True
+    boot: tuple[tuple[str, str], ...] | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -117,8 +151,12 @@ class Snapshot:
     :ivar endorsements: by SHA-512 (lower-case hex)
     :ivar records: by Glance image id
     :ivar blocked: image identifiers and SHA-512 values
+    :ivar derived: of which endorsed bytes the site made others, in the order
+        of their SHA-512, by the SHA-512 of those others
     :ivar run_anyway: UNIX seconds until which the site runs bytes although
         their endorsement has ended, by SHA-512
+    :ivar quarantined: the project that alone may boot an image, by its id
+    :ivar children: what becomes of records with a parent
     :ivar answered_at: when the store last answered; None: never
     """
 
@@ -129,6 +167,11 @@ class Snapshot:
     answered_at: int | None
     revision: int = 0
     run_anyway: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    derived: Mapping[str, tuple[Derived, ...]] = dataclasses.field(
+        default_factory=dict
+    )
+    quarantined: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    children: Children = Children.FOLLOW
 
 
 EMPTY = Snapshot({}, {}, {}, frozenset(), None)

@@ -53,6 +53,10 @@ def _snapshot(
         index[made.sha512] = (*index.get(made.sha512, ()), made)
     records = connection.execute(sa.select(schema.glance_record).where(which))
     block, anyway = schema.block, schema.run_anyway
+    quarantine, catalogue = schema.quarantine, schema.catalogue
+    children = connection.execute(
+        sa.select(catalogue.c.children).where(catalogue.c.id == 1)
+    ).scalar_one()
     return model.Snapshot(
         subscriptions=_subscriptions(
             connection, {e.subscription for es in index.values() for e in es}
@@ -69,6 +73,13 @@ def _snapshot(
             row.sha512: int(row.until)
             for row in connection.execute(sa.select(anyway))
         },
+        quarantined={
+            row.image_id: row.project
+            for row in connection.execute(
+                sa.select(quarantine).where(quarantine.c.held == sa.true())
+            )
+        },
+        children=model.Children(children),
     )
 
 

@@ -164,7 +164,7 @@ def _term(found: re.Match[str]) -> Term:
 
 
 def _version(key: str, op: str, value: str) -> str:
-    if key != 'version':
+    if key not in ('version', 'os_version'):
         raise ValueError(
             f'expected = or !=, found {op}: only a version has an order'
         )

@@ -8,11 +8,13 @@ from collections.abc import Mapping
 import dataclasses
 import json
 import sys
+import time
 from typing import Any
 
 import sqlalchemy as sa
 
 from hepix_vm.catalogue import model
+from hepix_vm.catalogue import packed
 from hepix_vm.catalogue import schema
 
 
@@ -30,8 +32,28 @@ _ENDORSEMENT = tuple(
         'approved',
         'withdrawn',
         'held_at',
+        'replaced_until',
     )
 )
+
+
+#: What they need of a Glance record.
+_RECORD = tuple(
+    schema.glance_record.c[name]
+    for name in (
+        'image_id',
+        'state',
+        'sha512',
+        'size',
+        'final_sha512',
+        'final_size',
+        'created_at',
+        'boot',
+        'parent',
+    )
+)
+#: Rows of a large table that are in memory at once.
+_AT_ONCE = 1000
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -47,22 +69,32 @@ class Loaded:
 
 
 def load(
-    connection: sa.Connection, previous: Loaded | None, now: int
+    connection: sa.Connection,
+    previous: Loaded | None,
+    now: int,
+    nothing: model.Snapshot = model.EMPTY,
 ) -> Loaded:
     """The newest snapshot, reading only what changed since the previous.
 
     A store that is not what the previous snapshot was taken of (another one,
     or restored from a back-up, also when it has gone on since) is read from
     its beginning.
+
+    :param nothing: what to begin with, such as :func:`packed_snapshot`
     """
     table = schema.catalogue
     row = connection.execute(
-        sa.select(table.c.store, table.c.number, schema.mark.c.value)
+        sa.select(
+            table.c.store,
+            table.c.number,
+            table.c.children,
+            schema.mark.c.value,
+        )
         .outerjoin(schema.mark, schema.mark.c.number == table.c.number)
         .where(table.c.id == 1)
     ).one()
     number = int(row.number)
-    base = dataclasses.replace(model.EMPTY, revision=-1)
+    base = dataclasses.replace(nothing, revision=-1)
     if previous is not None and previous.store == row.store:
         seen = previous.snapshot
         if seen.revision == number and previous.mark == row.value:
@@ -73,8 +105,12 @@ def load(
             connection, seen.revision, previous.mark
         ):
             base = seen
+    advanced = _advanced(connection, base, number, now)
+    children = model.Children(row.children)
     return Loaded(
-        row.store, row.value, _advanced(connection, base, number, now)
+        row.store,
+        row.value,
+        dataclasses.replace(advanced, children=children),
     )
 
 
@@ -100,13 +136,15 @@ def _advanced(
             subscriptions[row.name] = value
         else:
             subscriptions.pop(row.name, None)
-    # What is large is copied only where something of it changed.
-    found = _changed(connection, schema.glance_record, since)
-    changed = {row.image_id: record(row) for row in found}
-    records = {**base.records, **changed} if changed else base.records
     run_anyway = dict(base.run_anyway)
     for row in _changed(connection, schema.run_anyway, since):
         run_anyway[row.sha512] = int(row.until)
+    quarantined = dict(base.quarantined)
+    for row in _changed(connection, schema.quarantine, since):
+        if row.held:
+            quarantined[row.image_id] = row.project
+        else:
+            quarantined.pop(row.image_id, None)
     blocked = set(base.blocked)
     for row in _changed(connection, schema.block, since):
         (blocked.add if row.active else blocked.discard)(row.target)
@@ -115,27 +153,70 @@ def _advanced(
         endorsements=_endorsements(
             base, _changed(connection, schema.endorsement, since)
         ),
-        records=records,
+        records=_records(
+            base, _changed(connection, schema.glance_record, since)
+        ),
         blocked=frozenset(blocked),
         answered_at=now,
         revision=number,
         run_anyway=run_anyway,
+        derived=_derived(base, _changed(connection, schema.derived, since)),
+        quarantined=quarantined,
     )
 
 
 def _changed(
     connection: sa.Connection, table: sa.Table, since: int
 ) -> Iterable[Any]:
-    columns = _ENDORSEMENT if table is schema.endorsement else (table,)
-    return connection.execute(
-        sa.select(*columns).where(table.c.revision > since)
+    changed = table.c.revision > since
+    large = _LARGE.get(table.name)
+    if large is None:
+        return connection.execute(sa.select(table).where(changed))
+    return _in_parts(
+        connection.execute(
+            sa.select(*large).where(changed),
+            execution_options={'yield_per': _AT_ONCE},
+        )
     )
+
+
+_LARGE = {'endorsement': _ENDORSEMENT, 'glance_record': _RECORD}
+
+
+def _in_parts(result: sa.CursorResult[Any]) -> Iterable[Any]:
+    for part in result.partitions():
+        yield from part
+        # Lets others run where threads are green ones.
+        time.sleep(0)
+
+
+def packed_snapshot() -> model.Snapshot:
+    """An empty one, which takes little memory when it grows large."""
+    return dataclasses.replace(
+        model.EMPTY,
+        records=packed.Records(),
+        endorsements=packed.Endorsements(),
+    )
+
+
+# What is large is copied only where something of it changed.
+def _records(
+    base: model.Snapshot, rows: Iterable[Any]
+) -> Mapping[str, model.GlanceRecord]:
+    made = map(record, rows)
+    if isinstance(base.records, packed.Records):
+        return base.records.changed(made)
+    changed = {one.image_id: one for one in made}
+    return {**base.records, **changed} if changed else base.records
 
 
 def _endorsements(
     base: model.Snapshot, rows: Iterable[Any]
 ) -> Mapping[str, tuple[model.Endorsement, ...]]:
-    changed = [endorsement(row) for row in rows]
+    made = map(endorsement, rows)
+    if isinstance(base.endorsements, packed.Endorsements):
+        return base.endorsements.changed(made)
+    changed = list(made)
     if not changed:
         return base.endorsements
     index = dict(base.endorsements)
@@ -144,6 +225,24 @@ def _endorsements(
             e for e in index.get(value.sha512, ()) if e.row != value.row
         )
         index[value.sha512] = (*others, value)
+    return index
+
+
+def _derived(
+    base: model.Snapshot, rows: Iterable[Any]
+) -> Mapping[str, tuple[model.Derived, ...]]:
+    changed = list(rows)
+    if not changed:
+        return base.derived
+    index = dict(base.derived)
+    for row in changed:
+        value = derived(row)
+        others = tuple(
+            d for d in index.get(row.sha512, ()) if d.sha512 != value.sha512
+        )
+        index[row.sha512] = tuple(
+            sorted((*others, value), key=lambda made: made.sha512)
+        )
     return index
 
 
@@ -181,6 +280,19 @@ def endorsement(row: Any) -> model.Endorsement:
         approved=bool(row.approved),
         withdrawn=bool(row.withdrawn),
         held=row.held_at is not None,
+        replaced_until=(
+            None if row.replaced_until is None else int(row.replaced_until)
+        ),
+    )
+
+
+def derived(row: Any) -> model.Derived:
+    """A row of what the site made of endorsed bytes."""
+    return model.Derived(
+        size=int(row.size),
+        sha512=row.origin_sha512,
+        origin_size=int(row.origin_size),
+        step=row.step,
     )
 
 
@@ -194,4 +306,6 @@ def record(row: Any) -> model.GlanceRecord:
         final_sha512=row.final_sha512,
         final_size=int(row.final_size),
         created_at=int(row.created_at),
+        boot=None if row.boot is None else sys.intern(row.boot),
+        parent=row.parent,
     )

@@ -92,6 +92,42 @@ MEASURES = (
         warning=0,
     ),
     Measure(
+        'publishing_errors',
+        'images whose newest version is not published where it should be',
+        warning=0,
+    ),
+    Measure('quarantine_waiting', 'images that wait in quarantine'),
+    Measure(
+        'quarantine_failed',
+        'images in quarantine that did not boot as they should',
+        warning=0,
+    ),
+    Measure(
+        'sync_failed',
+        '1 when the last sync found anything wrong, such as one list',
+    ),
+    Measure(
+        'withdraw_failed',
+        '1 when the clouds did not follow the last sync',
+        warning=0,
+    ),
+    Measure(
+        'publish_failed',
+        '1 when the last run of publishing did not end well',
+        warning=0,
+    ),
+    Measure('last_publish_hours', 'hours since the last run of publishing'),
+    Measure(
+        'undelivered',
+        'events that wait because the hook, the bus or the mail fails',
+        warning=0,
+    ),
+    Measure(
+        'events_given_up',
+        'events of the last seven days that were never told',
+        warning=0,
+    ),
+    Measure(
         'run_anyway_hours',
         'hours until an image that runs anyway may no longer',
         warning=24,

@@ -73,9 +73,17 @@ def merge(
     added = _enter(
         transaction, subscription.name, entries, image_list.vo, known, now
     )
-    gone = [image for image in known.values() if not image.withdrawn]
-    withdrawn = [image.id for image in gone if image.identifier not in lost]
-    _update(transaction, withdrawn, {'withdrawn': True, 'held_at': None})
+    withdrawn = _withdraw(
+        transaction,
+        [
+            image
+            for image in known.values()
+            if not image.withdrawn and image.identifier not in lost
+        ],
+        {entry.identifier for entry in entries},
+        subscription.replace_grace,
+        now,
+    )
     _hold(transaction, subscription.name, live, lost, now)
     if lost:
         problems.append(_waiting(subscription.name, len(lost)))
@@ -85,7 +93,7 @@ def merge(
         {'name': subscription.name},
         settle.settled_by(subscription),
     )
-    return Stored(new_list, added, len(withdrawn), tuple(problems))
+    return Stored(new_list, added, withdrawn, tuple(problems))
 
 
 def _enter(
@@ -123,11 +131,52 @@ def _enter(
             _update(
                 transaction,
                 [image.id],
-                values | {'withdrawn': False, 'held_at': None},
+                values
+                | {
+                    'withdrawn': False,
+                    'held_at': None,
+                    'replaced_until': None,
+                },
             )
     if added:
         transaction.connection.execute(schema.endorsement.insert(), added)
     return len(added)
+
+
+def _withdraw(
+    transaction: database.Transaction,
+    gone: Iterable[Any],
+    listed: set[str],
+    grace: int,
+    now: int,
+) -> int:
+    """End what the list no longer has; replaced versions after their grace.
+
+    :param gone: rows that the list does not have
+    :param listed: image identifiers that it has
+    :param grace: seconds
+    :returns: how many ended or were replaced
+    """
+    ended, replaced = [], []
+    for image in gone:
+        until = image.replaced_until
+        if image.identifier not in listed or not grace:
+            ended.append(image.id)
+        elif until is None:
+            replaced.append(image.id)
+        elif now >= until:
+            ended.append(image.id)
+    _update(
+        transaction,
+        ended,
+        {'withdrawn': True, 'held_at': None, 'replaced_until': None},
+    )
+    _update(
+        transaction,
+        replaced,
+        {'held_at': None, 'replaced_until': now + grace},
+    )
+    return len(ended) + len(replaced)
 
 
 def _held_back(
@@ -185,6 +234,9 @@ def _waiting(name: str, held: int) -> str:
     )
 
 
+#: Keys of AppDB's lists and of EGI's newer ones.
+_PASSED_ON = ('ad:', 'eu.egi.cloud.')
+
 #: What a list says of an image, as the columns that keep it.
 _SAID = (
     'identifier',
@@ -197,7 +249,7 @@ _SAID = (
     'uri',
     'entry',
 )
-_KEPT = ('id', 'withdrawn', 'held_at')
+_KEPT = ('id', 'withdrawn', 'held_at', 'replaced_until')
 
 
 def _rows(connection: sa.Connection, name: str) -> list[Any]:
@@ -296,12 +348,35 @@ def _row(entry: imagelist.ImageEntry, vo: str | None) -> dict[str, Any]:
                 'mpuri': entry.mpuri,
                 'comments': entry.comments,
             }
+            | _extra(entry)
         ),
     }
 
 
+def _extra(entry: imagelist.ImageEntry) -> dict[str, Any]:
+    """Keys of a dialect that a published image passes on to its readers.
+
+    Single values only, and not many: what a list says there is not bounded.
+    """
+    kept = {
+        key: value
+        for key, value in entry.extra.items()
+        if key.startswith(_PASSED_ON)
+        and len(key) <= 128
+        and (
+            isinstance(value, int)
+            or (isinstance(value, str) and len(value) <= 1024)
+        )
+    }
+    return {'extra': dict(list(kept.items())[:64])} if kept else {}
+
+
 def _differs(image: Any, values: dict[str, Any]) -> bool:
-    if image.withdrawn or image.held_at is not None:
+    if (
+        image.withdrawn
+        or image.held_at is not None
+        or image.replaced_until is not None
+    ):
         return True
     return bool(image[len(_KEPT) :] != tuple(values[c] for c in _SAID))
 

@@ -11,7 +11,8 @@ them is approved for that project and fresh, and none of them is blocked by
 the site or stems from a revoked endorser. The site may run bytes anyway, for
 a time, whose endorsement has ended by itself (``PASSED_OVER``). A Glance
 image is approved when its record is positive, it still is the image that was
-recorded, and its endorsed bytes are approved.
+recorded, and its endorsed bytes are approved. While the site still tries out
+whether it boots, that holds for the one project in which it does so.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from typing import NoReturn
 
 from hepix_vm.catalogue import against
 from hepix_vm.catalogue.against import CLOCK_SKEW as CLOCK_SKEW
+from hepix_vm.catalogue.believed import Children as Children
+from hepix_vm.catalogue.believed import Derived as Derived
 from hepix_vm.catalogue.believed import EMPTY as EMPTY
 from hepix_vm.catalogue.believed import Endorsement as Endorsement
 from hepix_vm.catalogue.believed import GlanceRecord as GlanceRecord
@@ -29,6 +32,7 @@ from hepix_vm.catalogue.believed import RecordState as RecordState
 from hepix_vm.catalogue.believed import Snapshot as Snapshot
 from hepix_vm.catalogue.believed import Standing as Standing
 from hepix_vm.catalogue.believed import Subscribed as Subscribed
+from hepix_vm.catalogue import boot
 from hepix_vm.catalogue.reasons import PASSED_OVER as PASSED_OVER
 from hepix_vm.catalogue.reasons import Reason as Reason
 from hepix_vm.catalogue.reasons import SENTENCES as SENTENCES
@@ -103,6 +107,7 @@ def decide_bytes(
     now: int,
     reader_max_age: int,
     subject: str = '',
+    kept: bool = False,
 ) -> Decision:
     """Whether these bytes may be used by that project now.
 
@@ -110,6 +115,7 @@ def decide_bytes(
     :param project: project id; None asks for the bytes in general
     :param reader_max_age: seconds since the store last answered
     :param subject: how to call the bytes in the sentence
+    :param kept: whether they may be although their endorsement has ended
     """
     subject = subject or f'image data {short(sha512)}'
     unsure = _catalogue_unsure(snapshot, now, reader_max_age)
@@ -132,7 +138,43 @@ def decide_bytes(
             return _refused_by(
                 Reason.REVOKED, subject, endorsement, subscribed
             )
-    return _best(snapshot, candidates, size, project, now, subject)
+    return _best(snapshot, candidates, size, project, now, subject, kept)
+
+
+def decide_record(
+    snapshot: Snapshot,
+    record: GlanceRecord,
+    project: str | None,
+    now: int,
+    reader_max_age: int,
+    subject: str = '',
+) -> Decision:
+    """Whether the bytes of a recorded image may be used.
+
+    They are the endorsed ones, or what was made of them by the site or in a
+    server, which can be blocked by itself.
+    """
+    stored = record.final_sha512
+    if stored in snapshot.blocked and stored != record.sha512:
+        return refused(
+            Reason.BLOCKED, subject or f'image data {short(stored)}'
+        )
+    if record.parent and snapshot.children is Children.REFUSE:
+        return refused(
+            Reason.NO_RECORD,
+            subject or f'image data {short(stored)}',
+            'this site uses no snapshots of servers',
+        )
+    return decide_bytes(
+        snapshot,
+        record.sha512,
+        record.size,
+        project,
+        now,
+        reader_max_age,
+        subject,
+        bool(record.parent) and snapshot.children is Children.KEEP,
+    )
 
 
 def decide_image(
@@ -152,13 +194,54 @@ def decide_image(
     record = snapshot.records.get(image.image_id)
     if record is None:
         return refused(Reason.NO_RECORD, subject)
+    decision = _of_record(
+        snapshot, image, record, project, now, reader_max_age, subject
+    )
+    if decision.approved or not record.parent:
+        return decision
+    return dataclasses.replace(
+        decision,
+        detail=f'it is a snapshot of a server of image {record.parent}; '
+        + decision.detail,
+    )
+
+
+def is_imported(
+    snapshot: Snapshot, image: ImageFacts, now: int, reader_max_age: int
+) -> bool:
+    """Whether this is an image that came in by a checked import, unchanged.
+
+    That says nothing about its approval, which may have ended since. It is
+    asked for servers that exist: an image that was withdrawn must not keep
+    them on a failing host.
+    """
+    record = snapshot.records.get(image.image_id or '')
+    return (
+        record is not None
+        and record.state is not RecordState.VERIFIED
+        and _catalogue_unsure(snapshot, now, reader_max_age) is None
+        and not _changed(image, record)
+    )
+
+
+def _of_record(
+    snapshot: Snapshot,
+    image: ImageFacts,
+    record: GlanceRecord,
+    project: str | None,
+    now: int,
+    reader_max_age: int,
+    subject: str,
+) -> Decision:
     if record.state is RecordState.VERIFIED:
         return refused(Reason.RECORD_PENDING, subject)
-    decision = decide_bytes(
+    only = snapshot.quarantined.get(record.image_id)
+    trying = only is not None and project == only
+    decision = decide_record(
         snapshot,
-        record.sha512,
-        record.size,
-        project,
+        record,
+        # Whether it boots is tried out for all who may use it later.
+        None if trying else project,
         now,
         reader_max_age,
         subject,
@@ -171,6 +254,14 @@ def decide_image(
     changed = _changed(image, record)
     if changed:
         return refused(Reason.IMAGE_CHANGED, subject, changed)
+    if decision.approved and not (only is None or project is None or trying):
+        return refused(
+            Reason.QUARANTINE,
+            subject,
+            '',
+            decision.endorsement,
+            decision.list_identifier,
+        )
     return decision
 
 
@@ -200,6 +291,10 @@ def _changed(image: ImageFacts, record: GlanceRecord) -> str:
         and image.final_sha512 != record.final_sha512
     ):
         return 'its hash is not the recorded one'
+    if image.boot and record.boot is not None:
+        name = boot.differs(image.boot, record.boot)
+        if name:
+            return f'its {name} was changed after it was recorded'
     return ''
 
 
@@ -210,6 +305,7 @@ def _best(
     project: str | None,
     now: int,
     subject: str,
+    kept: bool,
 ) -> Decision:
     """Approval by any candidate, or the refusal that got furthest."""
     furthest = -1
@@ -221,13 +317,14 @@ def _best(
         if (
             reason in PASSED_OVER
             and subscribed is not None
-            and now < snapshot.run_anyway.get(endorsement.sha512, 0)
+            and (kept or now < snapshot.run_anyway.get(endorsement.sha512, 0))
         ):
             reason = against.first(
                 endorsement, subscribed, size, project, now, PASSED_OVER
             )
             if reason is None:
-                anyway = anyway or _anyway(subject, endorsement, subscribed)
+                if anyway is None:
+                    anyway = _anyway(subject, endorsement, subscribed)
                 continue
         if reason is None and subscribed is not None:
             return Decision(

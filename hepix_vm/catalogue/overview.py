@@ -15,6 +15,7 @@ from hepix_vm.catalogue import condition
 from hepix_vm.catalogue import history
 from hepix_vm.catalogue import lease
 from hepix_vm.catalogue import model
+from hepix_vm.catalogue import published
 from hepix_vm.catalogue import schema
 
 #: Failed attempts in a row from which on a subscription counts as failing.
@@ -68,6 +69,7 @@ class Overview:
     :ivar last_codes: subscriptions by the code of their last attempt
     :ivar failing: how many, and the worst of them
     :ivar images: endorsed now; ``approved`` of them
+    :ivar published: what became of it in the clouds
     """
 
     revision: int
@@ -85,6 +87,7 @@ class Overview:
     waiting: tuple[Waiting, ...]
     anyway_count: int
     anyway: tuple[Anyway, ...]
+    published: published.Published
 
 
 def look(connection: sa.Connection, now: int) -> Overview:
@@ -123,6 +126,7 @@ def look(connection: sa.Connection, now: int) -> Overview:
         waiting=_waiting(connection) if held else (),
         anyway_count=anyway_count,
         anyway=anyway,
+        published=published.look(connection),
     )
 
 

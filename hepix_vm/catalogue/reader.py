@@ -8,7 +8,9 @@ more (at most once in ``negative_ttl`` for the same question), and that
 wait is bounded. The store is the only peer.
 
 The thread, its lock and its connections belong to one process: after a
-fork the child starts its own.
+fork the child starts its own. To read a large catalogue for the first time
+takes seconds. Services begin with that when they start; a decision that comes
+before it is done waits for it as long as the store goes on answering.
 """
 
 from __future__ import annotations
@@ -22,32 +24,20 @@ import time
 
 from oslo_log import log
 
-from hepix_vm.catalogue import database
-from hepix_vm.catalogue import loading
 from hepix_vm.catalogue import model
+from hepix_vm.catalogue import refreshing
+from hepix_vm.catalogue import staged
 
 LOG = log.getLogger(__name__)
 
+ReaderSettings = refreshing.ReaderSettings
+
+#: Seconds after the start of a process until it reads of itself: masters fork
+#: before, and what starts a program in a child is gone by then.
+_SETTLED = 1.0
+
 #: Answers "no" that are remembered at most; the oldest is forgotten first.
 _REMEMBERED = 10_000
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class ReaderSettings:
-    """How a reader behaves; all but the URL are seconds.
-
-    :ivar connection: SQLAlchemy URL of the catalogue
-    :ivar reader_max_age: how long answers hold when the store is away
-    :ivar refresh_interval: between two looks at the revision
-    :ivar store_timeout: how long a decision waits for the store
-    :ivar negative_ttl: how long a refusal stands without asking again
-    """
-
-    connection: str
-    reader_max_age: int = 300
-    refresh_interval: float = 1.0
-    store_timeout: float = 2.0
-    negative_ttl: float = 1.0
 
 
 class Reader:
@@ -64,12 +54,28 @@ class Reader:
     ) -> None:
         self._settings = settings
         self._clock = clock
-        self._start_lock = threading.Lock()
-        self._worker: _Worker | None = None
-        self._lock = threading.Lock()
+        self._start_lock: threading.Lock = refreshing.threads().Lock()
+        self._worker: refreshing.Refreshing | None = None
+        self._lock: threading.Lock = refreshing.threads().Lock()
+        self._early = False
+        self._asked = False
         self._negative: collections.OrderedDict[object, float] = (
             collections.OrderedDict()
         )
+
+    def begin(self) -> None:
+        """Read the catalogue before anybody asks, in children likewise.
+
+        Returns at once. Not in a process that forks before it has been asked:
+        that is a service's master, which decides nothing.
+        """
+        self._early = True
+        self._begin()
+
+    def _begin(self) -> None:
+        with self._start_lock:
+            if self._worker is None or not self._worker.alive():
+                self._start(_SETTLED)
 
     def decide_bytes(
         self, sha512: str, size: int, project: str | None, subject: str = ''
@@ -89,6 +95,31 @@ class Reader:
 
         return self._decide(ask, ('bytes', sha512, size, project))
 
+    def decide_staged(
+        self, sha512: str, size: int, named: str | None, project: str | None
+    ) -> staged.Staged:
+        """Whether bytes may be imported, and as what; never raises.
+
+        :param named: see :func:`hepix_vm.catalogue.staged.decide`
+        """
+        found = staged.Staged(
+            model.refused(model.Reason.INTERNAL, 'this request'), sha512, size
+        )
+
+        def ask(snapshot: model.Snapshot) -> model.Decision:
+            nonlocal found
+            found = staged.decide(
+                snapshot,
+                staged.Data(sha512, size, named),
+                project,
+                int(self._clock()),
+                self._settings.reader_max_age,
+            )
+            return found.decision
+
+        decision = self._decide(ask, ('staged', sha512, size, named, project))
+        return dataclasses.replace(found, decision=decision)
+
     def decide_image(
         self, image: model.ImageFacts, project: str | None
     ) -> model.Decision:
@@ -105,18 +136,49 @@ class Reader:
 
         return self._decide(ask, (image, project))
 
+    def is_imported(self, image: model.ImageFacts) -> bool:
+        """Whether it is what came in by an import; never raises.
+
+        From what is in memory: for after a decision, which asks the store.
+        """
+        try:
+            return model.is_imported(
+                self._running().snapshot(),
+                image,
+                int(self._clock()),
+                self._settings.reader_max_age,
+            )
+        except Exception:
+            LOG.exception('verdict=refused code=internal-error')
+            return False
+
     def forget_parent(self) -> None:
         """Start afresh in a child process.
 
         The parent's thread does not exist here, and its locks and
         connections must not be touched, not even closed.
         """
-        self._start_lock = threading.Lock()
-        self._lock = threading.Lock()
+        self._start_lock = refreshing.threads().Lock()
+        self._lock = refreshing.threads().Lock()
         self._negative = collections.OrderedDict()
         if self._worker is not None:
             _abandoned.append(self._worker)
         self._worker = None
+        self._asked = False
+        # Green threads that start now would belong to the parent's hub.
+        if self._early and not (
+            refreshing.green() and refreshing.threads() is threading
+        ):
+            try:
+                self._begin()
+            except Exception:
+                LOG.exception('the catalogue is read when it is asked for')
+
+    def leave_to_children(self) -> None:
+        """This process has forked: it need not know what nobody asked."""
+        if self._worker is not None and not self._asked:
+            worker, self._worker = self._worker, None
+            worker.end()
 
     def close(self) -> None:
         """End the background thread and the connections."""
@@ -132,8 +194,10 @@ class Reader:
             decision = ask(worker.snapshot())
             if decision.approved or self._recently_refused(key):
                 return decision
-            if worker.refresh(self._settings.store_timeout):
-                decision = ask(worker.snapshot())
+            # Without an answer in time there may still be news: of a look
+            # that began before this question.
+            worker.refresh()
+            decision = ask(worker.snapshot())
             if not decision.approved:
                 self._remember_refusal(key)
             return decision
@@ -143,19 +207,22 @@ class Reader:
                 model.Reason.INTERNAL, 'this request', type(exc).__name__
             )
 
-    def _running(self) -> _Worker:
+    def _running(self) -> refreshing.Refreshing:
+        self._asked = True
         worker = self._worker
         if worker is not None and worker.alive():
             return worker
         with self._start_lock:
             worker = self._worker
             if worker is None or not worker.alive():
-                worker = _Worker(self._settings, self._clock)
-                worker.start()
-                self._worker = worker
-                # The first decision of a process waits for the first load.
-                worker.refresh(self._settings.store_timeout)
+                worker = self._start(0)
             return worker
+
+    def _start(self, settling: float) -> refreshing.Refreshing:
+        worker = refreshing.Refreshing(self._settings, self._clock, settling)
+        worker.start()
+        self._worker = worker
+        return worker
 
     def _recently_refused(self, key: object) -> bool:
         with self._lock:
@@ -165,112 +232,21 @@ class Reader:
         return 0 <= time.monotonic() - at < self._settings.negative_ttl
 
     def _remember_refusal(self, key: object) -> None:
+        now = time.monotonic()
         with self._lock:
-            self._negative[key] = time.monotonic()
+            self._negative[key] = now
             self._negative.move_to_end(key)
-            while len(self._negative) > _REMEMBERED:
-                self._negative.popitem(last=False)
-
-
-class _Worker:
-    """The refreshing thread of one process."""
-
-    def __init__(
-        self, settings: ReaderSettings, clock: Callable[[], float]
-    ) -> None:
-        self.pid = os.getpid()
-        self._settings = settings
-        self._clock = clock
-        self._store = database.Database(
-            settings.connection, settings.store_timeout
-        )
-        self._loaded: loading.Loaded | None = None
-        self._well = True
-        self._condition = threading.Condition()
-        self._wanted = 0
-        self._done = 0
-        self._succeeded = 0
-        self._stopping = False
-        self._thread = threading.Thread(
-            target=self._run, name='hepix-vm-reader', daemon=True
-        )
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def alive(self) -> bool:
-        return self.pid == os.getpid() and self._thread.is_alive()
-
-    def snapshot(self) -> model.Snapshot:
-        loaded = self._loaded
-        return model.EMPTY if loaded is None else loaded.snapshot
-
-    def refresh(self, timeout: float) -> bool:
-        """Wait for a look at the store that starts after this call.
-
-        :returns: whether the store answered within the time-out
-        """
-        with self._condition:
-            self._wanted += 1
-            ticket = self._wanted
-            self._condition.notify_all()
-            self._condition.wait_for(
-                lambda: self._done >= ticket or self._stopping, timeout
-            )
-            return self._succeeded >= ticket
-
-    def stop(self, timeout: float) -> None:
-        with self._condition:
-            self._stopping = True
-            self._condition.notify_all()
-        self._thread.join(timeout)
-
-    def _run(self) -> None:
-        while True:
-            with self._condition:
-                if self._stopping:
+            past = now - self._settings.negative_ttl
+            while self._negative:
+                oldest = next(iter(self._negative.values()))
+                if len(self._negative) <= _REMEMBERED and oldest >= past:
                     break
-                ticket = self._wanted
-            answered = self._look()
-            with self._condition:
-                self._done = ticket
-                if answered:
-                    self._succeeded = ticket
-                self._condition.notify_all()
-                self._condition.wait_for(
-                    lambda done=ticket: (  # type: ignore[misc]
-                        self._wanted > done or self._stopping
-                    ),
-                    self._settings.refresh_interval,
-                )
-        self._store.close()
-
-    def _look(self) -> bool:
-        try:
-            with self._store.reading() as connection:
-                self._loaded = loading.load(
-                    connection, self._loaded, int(self._clock())
-                )
-        except Exception as exc:  # noqa: BLE001 - the thread must live on
-            if self._well:
-                LOG.warning(
-                    'the catalogue does not answer (%s: %s); decisions rest '
-                    'on what is in memory for at most %s s',
-                    type(exc).__name__,
-                    database.cause(exc),
-                    self._settings.reader_max_age,
-                )
-            self._well = False
-            return False
-        if not self._well:
-            LOG.info('the catalogue answers again')
-        self._well = True
-        return True
+                self._negative.popitem(last=False)
 
 
 _readers: dict[ReaderSettings, Reader] = {}
 # Workers of the parent: SQLite forbids a child to close their connections.
-_abandoned: list[_Worker] = []
+_abandoned: list[refreshing.Refreshing] = []
 _readers_lock = threading.Lock()
 
 
@@ -281,14 +257,22 @@ def shared(settings: ReaderSettings) -> Reader:
     nothing and cannot fail.
     """
     with _readers_lock:
-        return _readers.setdefault(settings, Reader(settings))
+        found = _readers.get(settings)
+        if found is None:
+            found = _readers[settings] = Reader(settings)
+        return found
 
 
 def _after_fork() -> None:
     global _readers_lock
     _readers_lock = threading.Lock()
-    for reader in _readers.values():
+    for reader in list(_readers.values()):
         reader.forget_parent()
 
 
-os.register_at_fork(after_in_child=_after_fork)
+def _forked() -> None:
+    for reader in list(_readers.values()):
+        reader.leave_to_children()
+
+
+os.register_at_fork(after_in_parent=_forked, after_in_child=_after_fork)

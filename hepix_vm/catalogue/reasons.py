@@ -49,6 +49,7 @@ class Reason(enum.StrEnum):
     REVOKED = 'revoked'
     UNSUBSCRIBED = 'unsubscribed'
     WITHDRAWN = 'withdrawn'
+    REPLACED = 'replaced'
     DISTRUSTED = 'distrusted'
     SIZE_DIFFERS = 'size-differs'
     NOT_APPROVED = 'not-approved'
@@ -63,7 +64,11 @@ class Reason(enum.StrEnum):
     RECORD_PENDING = 'record-pending'
     RECORD_WITHDRAWN = 'record-withdrawn'
     IMAGE_CHANGED = 'image-changed'
+    QUARANTINE = 'quarantine'
     VOLUME_BOOT = 'volume-boot'
+    VOLUME_UNKNOWN = 'volume-unknown'
+    # about a request of Nova
+    SNAPSHOT_METADATA = 'snapshot-metadata'
 
 
 #: What each code means to the person who reads it, and what to do.
@@ -100,6 +105,9 @@ SENTENCES: Mapping[Reason, str] = {
     ),
     Reason.WITHDRAWN: (
         'its endorser no longer lists the image; use its newest version'
+    ),
+    Reason.REPLACED: (
+        'its endorser has put a newer version in its place; use that one'
     ),
     Reason.DISTRUSTED: (
         "the endorser's list no longer passes verification; tell the "
@@ -148,8 +156,20 @@ SENTENCES: Mapping[Reason, str] = {
         'the image is not the one that was checked at import; import it '
         'again under a new name'
     ),
+    Reason.QUARANTINE: (
+        'this site has not seen the image boot yet; use the version before '
+        'it until it is released'
+    ),
     Reason.VOLUME_BOOT: (
         'booting from a volume hides what boots; boot from an approved image'
+    ),
+    Reason.VOLUME_UNKNOWN: (
+        'nobody can say which image the volume was made from; make it from '
+        'an approved image, or boot from one'
+    ),
+    Reason.SNAPSHOT_METADATA: (
+        'it names metadata that says where an image comes from, which Nova '
+        'alone may do; leave it out'
     ),
 }
 
@@ -163,6 +183,7 @@ WITHDRAWING = frozenset(
         Reason.REVOKED,
         Reason.UNSUBSCRIBED,
         Reason.WITHDRAWN,
+        Reason.REPLACED,
         Reason.SIZE_DIFFERS,
         Reason.NOT_APPROVED,
     }
@@ -174,6 +195,7 @@ WITHDRAWING = frozenset(
 PASSED_OVER = frozenset(
     {
         Reason.WITHDRAWN,
+        Reason.REPLACED,
         Reason.LIST_EXPIRED,
         Reason.IMAGE_EXPIRED,
         Reason.LIST_STALE,
@@ -197,15 +219,19 @@ STATES: Mapping[Reason, State] = {
     Reason.LIST_STALE: State.STALE,
     Reason.SUSPENDED: State.STALE,
     Reason.RECORD_PENDING: State.STALE,
+    Reason.QUARANTINE: State.STALE,
     Reason.NOT_ENDORSED: State.WITHDRAWN,
     Reason.BLOCKED: State.WITHDRAWN,
     Reason.REVOKED: State.WITHDRAWN,
     Reason.UNSUBSCRIBED: State.WITHDRAWN,
     Reason.WITHDRAWN: State.WITHDRAWN,
+    Reason.REPLACED: State.WITHDRAWN,
     Reason.SIZE_DIFFERS: State.WITHDRAWN,
     Reason.NO_IMAGE: State.WITHDRAWN,
     Reason.NO_RECORD: State.WITHDRAWN,
     Reason.RECORD_WITHDRAWN: State.WITHDRAWN,
     Reason.IMAGE_CHANGED: State.WITHDRAWN,
     Reason.VOLUME_BOOT: State.WITHDRAWN,
+    Reason.VOLUME_UNKNOWN: State.WITHDRAWN,
+    Reason.SNAPSHOT_METADATA: State.WITHDRAWN,
 }

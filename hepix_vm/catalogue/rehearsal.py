@@ -131,6 +131,7 @@ def picture(connection: sa.Connection) -> Picture:
             image.c.approved,
             image.c.withdrawn,
             image.c.held_at,
+            image.c.replaced_until,
         ).order_by(image.c.subscription, image.c.identifier, image.c.id)
     )
     for row in rows:
@@ -154,6 +155,8 @@ def _state(row: sa.Row[tuple[object, ...]]) -> str:
     approved = 'approved' if row.approved else 'not approved'
     if row.withdrawn:
         return f'withdrawn, {approved}'
+    if row.replaced_until is not None:
+        return f'replaced by a newer version, {approved}'
     if row.held_at is not None:
         return f'listed no more, its withdrawal waits, {approved}'
     return f'listed, {approved}'

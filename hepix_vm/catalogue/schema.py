@@ -41,6 +41,9 @@ _SHA512 = sa.String(128)
 _SHA256 = sa.String(64)
 _UUID = sa.String(36)
 
+#: The cloud of group ``[openstack]``.
+DEFAULT_CLOUD = 'default'
+
 #: One row: which store this is, the newest revision, and the head and length
 #: of the history's chain.
 catalogue = sa.Table(
@@ -51,6 +54,11 @@ catalogue = sa.Table(
     sa.Column('number', sa.BigInteger, nullable=False),
     sa.Column('history_sha256', _SHA256, nullable=False),
     sa.Column('history_length', sa.BigInteger, nullable=False),
+    # What becomes of snapshots of servers: the site's word, as the last sync
+    # read it.
+    sa.Column(
+        'children', sa.String(16), nullable=False, server_default='follow'
+    ),
     **_KIND,
 )
 
@@ -161,6 +169,9 @@ endorsement = sa.Table(
     sa.Column('first_seen', sa.BigInteger, nullable=False),
     # Since when its withdrawal waits for a confirmation.
     sa.Column('held_at', sa.BigInteger),
+    # A newer version took its place: until when it counts all the same, so
+    # that the newer one can be there first.
+    sa.Column('replaced_until', sa.BigInteger),
     sa.Column('vo', sa.String(255)),
     sa.Column('title', _TEXT, nullable=False),
     sa.Column('uri', _TEXT, nullable=False),
@@ -235,21 +246,183 @@ glance_record = sa.Table(
     ),
     # When the sync deactivated the image itself; see ``glance.withdraw``.
     sa.Column('deactivated_at', sa.BigInteger),
+    # How the stored bytes were made of the endorsed ones; '': they are the
+    # same.
+    sa.Column('step', sa.String(64), nullable=False, server_default=''),
+    # What of the image changes how it boots, as ``catalogue.boot`` keeps it;
+    # NULL: nobody looked.
+    sa.Column('boot', _TEXT),
+    # Glance id of the approved image whose server this is a snapshot of; ''
+    # for an image that came in by import.
+    sa.Column('parent', _UUID, nullable=False, server_default='', index=True),
     **_KIND,
 )
 
-#: Glance images that this suite itself published.
+#: Images that Nova has made for a snapshot and not filled yet: which image's
+#: server they are of. A row ends with the record that it leads to.
+lineage = sa.Table(
+    'lineage',
+    metadata,
+    sa.Column('image_id', _UUID, primary_key=True),
+    sa.Column('parent', _UUID, nullable=False),
+    sa.Column('server', _UUID, nullable=False),
+    sa.Column('project', sa.String(255), nullable=False),
+    # The image's creation time in Glance, and what Nova said then of how it
+    # boots.
+    sa.Column('created_at', sa.BigInteger, nullable=False),
+    sa.Column('boot', _TEXT, nullable=False),
+    sa.Column('at', sa.BigInteger, nullable=False, index=True),
+    **_KIND,
+)
+
+#: Glance images that are ours: this suite published or adopted them. What is
+#: ours is known by these rows alone; see ``publications``.
 publication = sa.Table(
     'publication',
     metadata,
     sa.Column('image_id', _UUID, primary_key=True),
+    sa.Column('cloud', _NAME, nullable=False, server_default=DEFAULT_CLOUD),
     sa.Column('subscription', _NAME, nullable=False),
     sa.Column('identifier', _UUID, nullable=False),
     sa.Column('version', sa.String(255), nullable=False),
     sa.Column('sha512', _SHA512, nullable=False),
     sa.Column('state', sa.String(16), nullable=False),
     sa.Column('at', sa.BigInteger, nullable=False),
+    # When it was released to users, and when it was taken from them.
+    sa.Column('published_at', sa.BigInteger),
+    sa.Column('retired_at', sa.BigInteger),
+    # '', waiting, passed or failed; with what the console or script said.
+    sa.Column('quarantine', sa.String(16), nullable=False, server_default=''),
+    sa.Column('quarantine_detail', _TEXT),
+    # When its members were last compared with the mapping, and what the
+    # mapping was.
+    sa.Column('members_at', sa.BigInteger),
+    sa.Column('members_sha256', _SHA256),
     sa.Index('ix_publication_sha512', 'sha512'),
+    sa.Index(
+        'ix_publication_cloud_subscription_identifier',
+        'cloud',
+        'subscription',
+        'identifier',
+    ),
+    **_KIND,
+)
+
+#: Why the newest version of an image is not published where it should be.
+publication_problem = sa.Table(
+    'publication_problem',
+    metadata,
+    sa.Column('cloud', _NAME, primary_key=True),
+    sa.Column('subscription', _NAME, primary_key=True),
+    sa.Column('identifier', _UUID, primary_key=True),
+    sa.Column('version', sa.String(255), nullable=False),
+    sa.Column('at', sa.BigInteger, nullable=False),
+    sa.Column('detail', _TEXT, nullable=False),
+    **_KIND,
+)
+
+#: Bytes that this site made of endorsed ones without changing the disk that
+#: they hold. Their word is that of the endorsed ones, of which there may be
+#: several: compressed once more, a disk is another file with the same disk.
+derived = sa.Table(
+    'derived',
+    metadata,
+    sa.Column('sha512', _SHA512, primary_key=True),
+    sa.Column('origin_sha512', _SHA512, primary_key=True, index=True),
+    sa.Column('revision', sa.BigInteger, nullable=False, index=True),
+    sa.Column('size', sa.BigInteger, nullable=False),
+    sa.Column('origin_size', sa.BigInteger, nullable=False),
+    sa.Column('step', sa.String(64), nullable=False),
+    sa.Column('at', sa.BigInteger, nullable=False),
+    **_KIND,
+)
+
+#: Glance images that nobody but the site may boot, and in one project only,
+#: until they have shown that they do; see ``quarantine``.
+quarantine = sa.Table(
+    'quarantine',
+    metadata,
+    sa.Column('image_id', _UUID, primary_key=True),
+    sa.Column('revision', sa.BigInteger, nullable=False, index=True),
+    sa.Column('cloud', _NAME, nullable=False),
+    # Id of the project that the site boots it in.
+    sa.Column('project', sa.String(255), nullable=False),
+    sa.Column('held', sa.Boolean, nullable=False),
+    # Name of the server that a boot makes, written before Nova is asked; ''
+    # when no such server is left.
+    sa.Column('server', sa.String(64), nullable=False, server_default=''),
+    sa.Column('at', sa.BigInteger, nullable=False),
+    **_KIND,
+)
+
+#: Which servers were last found to run from a withdrawn image, so that a
+#: change is told once: JSON; see the module of that name.
+withdrawn_use = sa.Table(
+    'withdrawn_use',
+    metadata,
+    sa.Column('cloud', _NAME, primary_key=True),
+    sa.Column('image_id', _UUID, primary_key=True),
+    sa.Column('at', sa.BigInteger, nullable=False),
+    sa.Column('servers', _TEXT, nullable=False),
+    **_KIND,
+)
+
+#: Which images hosts were last asked to fetch beforehand, and when.
+precached = sa.Table(
+    'precached',
+    metadata,
+    sa.Column('cloud', _NAME, primary_key=True),
+    sa.Column('aggregate', sa.String(255), primary_key=True),
+    sa.Column('image_id', _UUID, primary_key=True),
+    sa.Column('at', sa.BigInteger, nullable=False),
+    **_KIND,
+)
+
+#: What others are to be told of, written together with what they are told;
+#: see ``notices``. A channel's column is NULL until it has been told, and 0
+#: when it was not to be told.
+notice = sa.Table(
+    'notice',
+    metadata,
+    sa.Column('id', _ROW, primary_key=True),
+    sa.Column('at', sa.BigInteger, nullable=False, index=True),
+    sa.Column('kind', sa.String(64), nullable=False),
+    sa.Column('subject', sa.String(255), nullable=False),
+    sa.Column('payload', _TEXT, nullable=False),
+    sa.Column('hook_at', sa.BigInteger, index=True),
+    sa.Column('message_at', sa.BigInteger, index=True),
+    sa.Column('mail_at', sa.BigInteger, index=True),
+    **_KIND,
+)
+
+#: How each way of telling others fares, and who tells by it at present; see
+#: ``channels``.
+channel = sa.Table(
+    'channel',
+    metadata,
+    sa.Column('name', _NAME, primary_key=True),
+    # Failed attempts in a row, the last one's cause, and when to try next.
+    sa.Column('failures', sa.Integer, nullable=False),
+    sa.Column('problem', _TEXT, nullable=False),
+    sa.Column('next_attempt', sa.BigInteger),
+    sa.Column('told_at', sa.BigInteger),
+    # Notices that nobody was told of, and when that was seen last.
+    sa.Column('given_up', sa.BigInteger, nullable=False),
+    sa.Column('given_up_at', sa.BigInteger),
+    sa.Column('claim', _UUID),
+    sa.Column('claimed_until', sa.BigInteger),
+    **_KIND,
+)
+
+#: How the last run of each job ended; see ``runs``.
+run = sa.Table(
+    'run',
+    metadata,
+    sa.Column('name', _NAME, primary_key=True),
+    sa.Column('started_at', sa.BigInteger, nullable=False),
+    sa.Column('ended_at', sa.BigInteger, nullable=False),
+    sa.Column('ok', sa.Boolean, nullable=False),
+    sa.Column('detail', _TEXT, nullable=False),
     **_KIND,
 )
 

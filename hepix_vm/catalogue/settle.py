@@ -14,9 +14,11 @@ from typing import Any
 import sqlalchemy as sa
 
 from hepix_vm.catalogue import database
+from hepix_vm.catalogue import described
 from hepix_vm.catalogue import excerpt
 from hepix_vm.catalogue import expression
 from hepix_vm.catalogue import model
+from hepix_vm.catalogue import notices
 from hepix_vm.catalogue import schema
 from hepix_vm.catalogue import store
 from hepix_vm.catalogue import subscription as subscription_
@@ -227,11 +229,15 @@ def _vo(transaction: database.Transaction, name: str) -> str | None:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Withdrawal:
-    """A record that no longer approves, and why."""
+    """A record that no longer approves, and why.
+
+    :ivar sentence: with what the detail is about
+    """
 
     image_id: str
     code: model.Reason
     detail: str
+    sentence: str = ''
 
 
 def records(
@@ -249,30 +255,44 @@ def records(
         now,
         schema.glance_record.c.state != ended.value,
     )
-    withdrawn = []
-    for record in snapshot.records.values():
-        decision = model.decide_bytes(
-            snapshot, record.sha512, record.size, None, now, 1
-        )
-        if decision.code not in model.WITHDRAWING:
-            continue
+    withdrawn = ended_by(snapshot, now)
+    for one in withdrawn:
+        before = snapshot.records[one.image_id].state
         transaction.put(
             schema.glance_record,
-            {'image_id': record.image_id},
+            {'image_id': one.image_id},
             {
                 'state': ended.value,
-                'reason': decision.code.value,
-                'was_positive': record.state is model.RecordState.POSITIVE,
+                'reason': one.code.value,
+                'was_positive': before is model.RecordState.POSITIVE,
             },
         )
         transaction.remember(
+            now, 'sync', 'record-withdrawn', one.image_id, one.sentence
+        )
+        notices.write(
+            transaction,
             now,
-            'sync',
-            'record-withdrawn',
-            record.image_id,
-            decision.sentence,
+            'image.withdrawn',
+            one.image_id,
+            described.image(transaction.connection, one.image_id)
+            | {'code': one.code.value, 'detail': one.detail},
         )
-        withdrawn.append(
-            Withdrawal(record.image_id, decision.code, decision.detail)
-        )
-    return tuple(withdrawn)
+    return withdrawn
+
+
+def ended_by(snapshot: model.Snapshot, now: int) -> tuple[Withdrawal, ...]:
+    """Which records a snapshot says are to be withdrawn; pure."""
+    found = []
+    for record in snapshot.records.values():
+        decision = model.decide_record(snapshot, record, None, now, 1)
+        if decision.code in model.WITHDRAWING:
+            found.append(
+                Withdrawal(
+                    record.image_id,
+                    decision.code,
+                    decision.detail,
+                    decision.sentence,
+                )
+            )
+    return tuple(found)

@@ -74,6 +74,7 @@ class Image:
     proven: bool
     first_seen: int
     held_at: int | None
+    replaced_until: int | None
     vo: str | None
     title: str
     uri: str
@@ -82,7 +83,10 @@ class Image:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Record:
-    """One Glance record, as operators see it."""
+    """One Glance record, as operators see it.
+
+    :ivar parent: the image of whose server it is a snapshot; '': of none
+    """
 
     image_id: str
     state: model.RecordState
@@ -93,6 +97,7 @@ class Record:
     final_size: int
     recorded_at: int
     reason: str
+    parent: str = ''
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -218,6 +223,7 @@ def _image(row: Any) -> Image:
         proven=bool(row.proven),
         first_seen=row.first_seen,
         held_at=row.held_at,
+        replaced_until=row.replaced_until,
         vo=row.vo,
         title=row.title,
         uri=row.uri,
@@ -322,6 +328,7 @@ def records(
             final_size=row.final_size,
             recorded_at=row.recorded_at,
             reason=row.reason,
+            parent=row.parent,
         )
         for row in connection.execute(statement)
     ]

@@ -71,6 +71,9 @@ class Subscription:
         versions of the image
     :ivar approve_if: with ``matching``: one of these has to hold
     :ivar brake: None: every withdrawal acts at once
+    :ivar replace_grace: seconds for which a version counts after a newer one
+        has taken its place in the list
+    :ivar quarantine: whether the site boots a new version before its users
     :ivar projects: project ids that may use the images; None means all
     :ivar vo_projects: project ids by VO; when given, only lists (``ad:vo``)
         of these VOs are approved, each for its projects
@@ -95,6 +98,8 @@ class Subscription:
     approve_new_versions: bool = True
     approve_if: tuple[expression.Conjunction, ...] = ()
     brake: Brake | None = None
+    replace_grace: int = 0
+    quarantine: bool = False
     projects: frozenset[str] | None = None
     vo_projects: Mapping[str, frozenset[str]] = dataclasses.field(
         default_factory=dict

@@ -27,11 +27,20 @@ MODULES = (
     'fetch',
     'sync',
     'openstack',
+    'publish',
+    'conversion',
+    'withdraw',
+    'quarantine',
+    'precache',
     'glance',
+    'nova',
+    'lineage',
+    'guard',
     'context',
     'daemon',
     'status',
     'mail',
+    'notify',
 )
 
 

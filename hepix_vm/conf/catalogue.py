@@ -117,6 +117,18 @@ database at most, when the image is not known or would be refused.
 """,
     ),
     cfg.FloatOpt(
+        'first_load_timeout',
+        default=60.0,
+        min=1,
+        max=600,
+        help="""
+Seconds that a decision inside Glance or Nova waits at most while the service
+reads the catalogue for the first time and the database does answer. Services
+begin to read when they start; 100 000 images take a few seconds. Not longer
+than those who ask Glance and Nova wait themselves.
+""",
+    ),
+    cfg.FloatOpt(
         'negative_ttl',
         default=1.0,
         min=0,
@@ -153,5 +165,6 @@ def reader_settings(conf: cfg.ConfigOpts) -> reader.ReaderSettings:
         reader_max_age=group.reader_max_age,
         refresh_interval=group.refresh_interval,
         store_timeout=group.store_timeout,
+        first_load_timeout=group.first_load_timeout,
         negative_ttl=group.negative_ttl,
     )

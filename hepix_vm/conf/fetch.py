@@ -55,14 +55,28 @@ does not decide whom the site believes, the list's signature does.
         default='/var/lib/hepix_vm/spool',
         help="""
 Where images lie between download and Glance; needs room for the largest image.
-Created when absent, readable by the publishing account only.
+Created when absent, readable by the publishing account only; nobody else may
+write to it.
+""",
+    ),
+    cfg.FloatOpt(
+        'leftovers_days',
+        default=7,
+        min=0,
+        help="""
+Days for which the spool directory keeps the part of an image that nobody went
+on downloading, and a whole image that nobody used. Whole ones are removed
+earlier where another image needs their room.
 """,
     ),
     cfg.FloatOpt(
         'image_deadline',
         default=14400,
         min=1,
-        help='Seconds that one image may take to download.',
+        help="""
+Seconds that one image may take to download, in one run. The next run goes on
+where this one was cut off, if the server can do that.
+""",
     ),
 ]
 
@@ -84,4 +98,5 @@ def settings(conf: cfg.ConfigOpts) -> fetch.FetchSettings:
         ca_file=group.ca_file,
         spool_directory=group.spool_directory,
         image_deadline=group.image_deadline,
+        leftovers_days=group.leftovers_days,
     )

@@ -15,7 +15,11 @@ from oslo_config import cfg
 from hepix_vm.catalogue import reader
 from hepix_vm import conf as options
 from hepix_vm.conf import catalogue
+from hepix_vm.conf import lineage
+from hepix_vm.conf import nova
 from hepix_vm import errors
+from hepix_vm.glance import service
+from hepix_vm.nova import placing
 
 GROUP = cfg.OptGroup(
     'hepix_vm',
@@ -48,12 +52,18 @@ class InsideSettings:
     :ivar allow_conversion: whether bytes may change after the check
     :ivar unchanging_plugins: import plugins that leave the bytes alone
     :ivar publishing_projects: ids of projects that import for others
+    :ivar placing: how decisions act inside Nova
+    :ivar nova: whom to believe what a snapshot is of
     """
 
     reader: reader.ReaderSettings
     allow_conversion: bool = False
     unchanging_plugins: frozenset[str] = frozenset()
     publishing_projects: frozenset[str] = frozenset()
+    placing: placing.Placing = dataclasses.field(
+        default_factory=placing.Placing
+    )
+    nova: service.Nova = dataclasses.field(default_factory=service.Nova)
 
 
 def register(host: cfg.ConfigOpts) -> None:
@@ -86,6 +96,8 @@ def settings(host: cfg.ConfigOpts) -> InsideSettings:
             publishing_projects=frozenset(
                 conf.glance_import.publishing_projects
             ),
+            placing=nova.placing_of(conf),
+            nova=lineage.nova(conf),
         )
     except (cfg.Error, ValueError) as exc:
         raise errors.Misconfigured(
@@ -93,4 +105,4 @@ def settings(host: cfg.ConfigOpts) -> InsideSettings:
         ) from exc
 
 
-_MODULES = ('catalogue', 'glance')
+_MODULES = ('catalogue', 'glance', 'nova', 'lineage')

@@ -73,6 +73,26 @@ list whose signer cannot be checked for revocation is not believed.
 """,
     ),
     *approval.OPTS,
+    cfg.IntOpt(
+        'replace_grace',
+        default=86400,
+        min=0,
+        help="""
+Seconds for which a version of an image goes on counting after a newer one has
+taken its place in the list, so that users are not without while the newer one
+is published; it ends as soon as that one is released everywhere. An image that
+the list no longer names at all, and one that the site blocks, ends at once. 0
+ends replaced versions at once, too.
+""",
+    ),
+    cfg.BoolOpt(
+        'quarantine',
+        default=False,
+        help="""
+Whether a new version of an image is first booted by the site itself, as group
+[quarantine] says, and released only when that went well.
+""",
+    ),
     cfg.ListOpt(
         'projects',
         default=['*'],
@@ -316,6 +336,8 @@ def _subscription(
         approve_new_versions=values['approve_new_versions'],
         approve_if=approval.approve_if(section, values),
         brake=approval.brake(site, values),
+        replace_grace=values['replace_grace'],
+        quarantine=values['quarantine'],
         projects=None if '*' in projects else projects,
         vo_projects=_vo_projects(section, values['vo_projects']),
         list_max_age=values['list_max_age'] or site['list_max_age'],

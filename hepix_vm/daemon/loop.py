@@ -2,9 +2,9 @@
 """The daemon: leads or stands by, syncs what is due, answers signals.
 
 The main thread only waits for messages and never for a peer: the lease has a
-thread (:mod:`hepix_vm.daemon.election`), and so has each sync
-(:mod:`hepix_vm.daemon.work`). So it can tell systemd's watchdog the truth:
-that all is well as long as those two make progress.
+thread (:mod:`hepix_vm.daemon.election`), and so have each sync and telling
+others of it (:mod:`hepix_vm.daemon.work`). So it can tell systemd's watchdog
+the truth: that all is well as long as the lease and the sync make progress.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ class Message(enum.Enum):
     STOP = enum.auto()
     CHANGED = enum.auto()
     DONE = enum.auto()
+    TOLD = enum.auto()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -87,6 +88,7 @@ class Daemon:
         self._election: election.Election | None = None
         self._term: election.Term | None = None
         self._run: work_.Run | None = None
+        self._delivery: work_.Delivery | None = None
         self._next = 0.0
         self._failures = 0
         self._ready = False
@@ -143,6 +145,8 @@ class Daemon:
             self._term, self._next, self._failures = term, self._clock(), 0
             if self._run is not None:
                 self._run.abandon()
+            if self._delivery is not None:
+                self._delivery.abandon()
         if (
             term is not None
             and self._run is None
@@ -175,6 +179,23 @@ class Daemon:
             self._reload()
         elif message is Message.DONE:
             self._after()
+        elif message is Message.TOLD:
+            delivery, self._delivery = self._delivery, None
+            if delivery and delivery.site is not self._configured.site:
+                delivery.site.catalogue.close()
+
+    def _deliver(self) -> None:
+        """Tell others, unless that goes on; they hold up no sync."""
+        if self._term is None or self._delivery is not None:
+            return
+        self._delivery = work_.Delivery(
+            self._configured.site,
+            self._term,
+            self._work,
+            functools.partial(self.tell, Message.TOLD),
+            self._now,
+        )
+        self._delivery.start()
 
     def _after(self) -> None:
         run, self._run = self._run, None
@@ -184,6 +205,7 @@ class Daemon:
             run.site.catalogue.close()
         done = run.done
         self._telling.of(done)
+        self._deliver()
         check = self._configured.settings.check_interval
         if done.failure:
             self._failures += 1
@@ -267,24 +289,30 @@ class Daemon:
         limit = self._clock() + stop_time
         if self._run is not None:
             self._run.abandon()
-            self._wait_for_run(limit)
+        if self._delivery is not None:
+            self._delivery.abandon()
+        self._wait_for_work(limit)
         self._election.end()
         # Waits for a database at most as long as its time-outs are.
         ended = self._election.ended(stop_time)
-        self.abandoned = self._run is not None or not ended
+        self.abandoned = (
+            self._run is not None or self._delivery is not None or not ended
+        )
         if self._run is not None:
             LOG.warning(
                 'a sync did not end within %.0f s and is given up; what it '
                 'had not stored yet the next one does again',
                 stop_time,
             )
-        else:
+        elif not self.abandoned:
             self._configured.site.catalogue.close()
         LOG.info('ended')
 
-    def _wait_for_run(self, limit: float) -> None:
+    def _wait_for_work(self, limit: float) -> None:
         """Until it is done, the time is over or a second signal comes."""
-        while self._run is not None and self._clock() < limit:
+        while (
+            self._run is not None or self._delivery is not None
+        ) and self._clock() < limit:
             try:
                 message = self._inbox.get(
                     timeout=max(0.01, min(1.0, limit - self._clock()))
@@ -293,5 +321,7 @@ class Daemon:
                 continue
             if message is Message.DONE:
                 self._run = None
+            elif message is Message.TOLD:
+                self._delivery = None
             elif message is Message.STOP:
                 return

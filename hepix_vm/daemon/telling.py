@@ -9,6 +9,7 @@ from hepix_vm.catalogue import sync
 from hepix_vm.daemon import election
 from hepix_vm.daemon import work
 from hepix_vm.operations import catalogue
+from hepix_vm.operations import withdrawing
 
 LOG = log.getLogger(__name__)
 
@@ -31,13 +32,12 @@ class Telling:
         problems = set(synced.warnings)
         if synced.cloud_problem:
             problems.add(synced.cloud_problem)
-        for judged in synced.running:
-            server = judged.server
-            problems.add(
-                f'server {server.server_id} of project {server.project} on '
-                f'host {server.host} still runs withdrawn image '
-                f'{server.image_id} ({judged.decision.code})'
-            )
+        problems.update(
+            withdrawing.sentence(one, cloud.looked.names)
+            for cloud in synced.clouds.values()
+            for one in cloud.looked.affected.servers
+            if one.server.runs
+        )
         for images, wanted in (
             (synced.deactivated, 'deactivated'),
             (synced.reactivated, 'reactivated'),
@@ -47,16 +47,22 @@ class Telling:
                 for image in images
                 if image.error
             )
+        problems.update(
+            f'image {image.image_id} could not be {image.fate}: {image.error}'
+            for image in synced.removed
+            if image.error
+        )
         self._news(problems)
         LOG.log(
             log.INFO if _did_something(synced) else log.DEBUG,
             'synced subscriptions=%s accepted=%s withdrawn=%s deactivated=%s '
-            'reactivated=%s',
+            'reactivated=%s removed=%s',
             len(synced.reports),
             sum(r.outcome is sync.Outcome.ACCEPTED for r in synced.reports),
             len(synced.withdrawals),
             len(synced.deactivated),
             len(synced.reactivated),
+            len(synced.removed),
         )
 
     def _news(self, problems: set[str]) -> None:
@@ -72,6 +78,7 @@ def _did_something(synced: catalogue.Synced) -> bool:
         synced.withdrawals
         or synced.deactivated
         or synced.reactivated
+        or synced.removed
         or any(report.outcome not in _AS_IT_WAS for report in synced.reports)
     )
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One sync of a term, in a thread of its own."""
+"""One sync of a term, and telling others of what it did: a thread each."""
 
 from __future__ import annotations
 
@@ -28,10 +28,14 @@ class Work:
 
     :ivar synchronise: syncs what is due at a time (UNIX seconds)
     :ivar next_due: when the next subscription is; None: there is none
+    :ivar deliver: tells others what happened, until it is to stop
     """
 
     synchronise: Callable[[site_.Site, int, Told], catalogue.Synced]
     next_due: Callable[[site_.Site, int], int | None]
+    deliver: Callable[[site_.Site, int, Callable[[], bool]], object] = (
+        lambda site, now, stop: None
+    )
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -104,11 +108,60 @@ class Run:
         self._ended()
 
     def _sync(self) -> Done:
-        site = dataclasses.replace(
-            self.site,
-            catalogue=self.site.catalogue.fenced(lease.SYNC, self.term.fence),
-        )
+        site = _fenced(self.site, self.term)
         synced = self._work.synchronise(site, int(self._now()), self._told)
         return Done(
             synced, next_due=self._work.next_due(site, int(self._now()))
         )
+
+
+class Delivery:
+    """Telling others, once; whoever waits for them, no sync does.
+
+    :param site: its catalogue is used through the fence of the term
+    :param ended: called from the thread when it is over
+    """
+
+    def __init__(
+        self,
+        site: site_.Site,
+        term: election.Term,
+        work: Work,
+        ended: Callable[[], None],
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        self.site = site
+        self._term = term
+        self._work = work
+        self._ended = ended
+        self._now = now
+        self._abandoned = threading.Event()
+
+    def start(self) -> None:
+        """Begin."""
+        threading.Thread(
+            target=self._run, name='delivery', daemon=True
+        ).start()
+
+    def abandon(self) -> None:
+        """End it after the event that it is at."""
+        self._abandoned.set()
+
+    def _run(self) -> None:
+        try:
+            self._work.deliver(
+                _fenced(self.site, self._term),
+                int(self._now()),
+                self._abandoned.is_set,
+            )
+        except errors.HepixError as exc:
+            LOG.warning('events were not told: %s', exc)
+        except Exception:
+            LOG.exception('telling events')
+        self._ended()
+
+
+def _fenced(site: site_.Site, term: election.Term) -> site_.Site:
+    return dataclasses.replace(
+        site, catalogue=site.catalogue.fenced(lease.SYNC, term.fence)
+    )

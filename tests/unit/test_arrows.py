@@ -30,9 +30,12 @@ TABLE: dict[str, set[str]] = {
     'catalogue': {'errors', 'imagelist', 'trust'},
     'endorse': {'errors', 'hashing', 'imagelist', 'trust'},
     'context': {'errors', 'catalogue'},
-    'glance': {'errors', 'hashing', 'catalogue'},
-    'nova': {'errors', 'catalogue'},
+    'paths': {'errors'},
+    'glance': {'errors', 'hashing', 'catalogue', 'paths'},
+    'programs': {'errors'},
+    'nova': {'errors', 'catalogue', 'paths', 'programs'},
     'mail': {'errors'},
+    'notify': {'errors', 'catalogue', 'mail', 'programs'},
     'operations': {
         'errors',
         'hashing',
@@ -43,7 +46,9 @@ TABLE: dict[str, set[str]] = {
         'endorse',
         'glance',
         'nova',
+        'paths',
         'mail',
+        'notify',
     },
     'daemon': {'errors', 'catalogue', 'operations'},
     'cli': {
@@ -55,13 +60,24 @@ TABLE: dict[str, set[str]] = {
         'endorse',
         'glance',
         'nova',
+        'paths',
         'mail',
         'operations',
         'daemon',
         'conf',
     },
     # Turns options into the values of the rooms, so it knows those.
-    'conf': {'errors', 'catalogue', 'context', 'trust', 'mail', 'daemon'},
+    'conf': {
+        'errors',
+        'catalogue',
+        'context',
+        'glance',
+        'nova',
+        'trust',
+        'mail',
+        'notify',
+        'daemon',
+    },
 }
 
 #: The only modules outside of cli that read options: those through which
@@ -69,8 +85,11 @@ TABLE: dict[str, set[str]] = {
 ENTRIES = {
     'hepix_vm.context.wsgi',
     'hepix_vm.glance.check',
+    'hepix_vm.glance.download',
+    'hepix_vm.glance.guard',
     'hepix_vm.glance.revert',
     'hepix_vm.nova.filter',
+    'hepix_vm.nova.guard',
 }
 
 #: In the catalogue's room, only these may ask trust.
@@ -90,11 +109,15 @@ INSIDE = (
     'hepix_vm.glance.record',
     'hepix_vm.glance.check',
     'hepix_vm.glance.revert',
+    'hepix_vm.glance.policy',
+    'hepix_vm.glance.download',
+    'hepix_vm.glance.guard',
     'hepix_vm.nova.filter',
     'hepix_vm.context.wsgi',
     'hepix_vm.catalogue.model',
     'hepix_vm.catalogue.reader',
     'hepix_vm.catalogue.records',
+    'hepix_vm.glance.lineage',
 )
 
 #: Nothing of this belongs into those processes because of us.
@@ -262,7 +285,8 @@ import importlib, json, sys
 found = {}
 # What the hosts bring themselves is theirs, where they are installed.
 for name in ('glance.common.scripts.utils', 'nova.scheduler.filters',
-             'nova.objects', 'paste.deploy', 'taskflow.patterns.linear_flow'):
+             'nova.compute.api', 'nova.objects', 'paste.deploy',
+             'taskflow.patterns.linear_flow'):
     try:
         importlib.import_module(name)
     except ModuleNotFoundError:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 import functools
 from typing import Protocol
+from typing import runtime_checkable
 import urllib.parse
 
 from hepix_vm.catalogue import drivers
@@ -52,6 +53,30 @@ class Source(Protocol):
         self, url: str, settings: values.FetchSettings, size: int
     ) -> Iterator[bytes]:
         """The bytes of an image, piece by piece, ``size`` at most."""
+
+
+@runtime_checkable
+class Resuming(Source, Protocol):
+    """A source that can go on where an image was cut off.
+
+    One that cannot is asked by :meth:`Source.image_pieces`, each time from
+    the beginning.
+    """
+
+    def image_from(
+        self,
+        url: str,
+        settings: values.FetchSettings,
+        size: int,
+        held: values.Held,
+    ) -> Iterator[values.Begun | bytes]:
+        """Where the answer begins, once; then its bytes, piece by piece.
+
+        :param size: bytes of the image, exactly
+        :param held: what is here already; the answer goes on behind it if
+            the source knows that it has the same bytes, else it begins
+            again at 0
+        """
 
 
 def source(url: str) -> Source:

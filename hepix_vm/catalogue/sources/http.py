@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+import contextlib
 
 from hepix_vm.catalogue.sources import credentials
+from hepix_vm.catalogue.sources import ranges
 from hepix_vm.catalogue.sources import values
 from hepix_vm.catalogue.sources import web
 
@@ -13,7 +15,7 @@ _SCHEMES = ('http', 'https')
 
 
 class HttpSource:
-    """Conditional requests for lists, plain ones for images."""
+    """Conditional requests for lists, ranges of images."""
 
     def fetch_list(
         self,
@@ -60,16 +62,40 @@ class HttpSource:
         :raises errors.Misconfigured: for a URL of another kind, or an
             unusable secret
         """
-        web.split(url, _SCHEMES)
-        headers = {'Accept-Encoding': 'identity'}
-        with (
-            web.connected(url, settings, settings.image_deadline) as server,
-            server.get(
+        with _images(url, settings) as (server, ask), ask(web.WHOLE) as got:
+            web.expect_ok(url, got)
+            yield from server.pieces(url, got, size, decoded=False)
+
+    def image_from(
+        self,
+        url: str,
+        settings: values.FetchSettings,
+        size: int,
+        held: values.Held,
+    ) -> Iterator[values.Begun | bytes]:
+        """The same, from where it was cut off if the server goes on there.
+
+        :raises errors.TryAgain: when they cannot be had now
+        :raises errors.NotBelieved: the server's image has another size
+        :raises errors.Misconfigured: for a URL of another kind, or an
+            unusable secret
+        """
+        with _images(url, settings) as (server, ask):
+            yield from ranges.received(url, server, ask, size, held)
+
+
+@contextlib.contextmanager
+def _images(
+    url: str, settings: values.FetchSettings
+) -> Iterator[tuple[web.Web, ranges.Ask]]:
+    web.split(url, _SCHEMES)
+    with web.connected(url, settings, settings.image_deadline) as server:
+        yield (
+            server,
+            lambda headers: server.get(
                 url, headers, _authorization(settings, url)
-            ) as response,
-        ):
-            web.expect_ok(url, response)
-            yield from server.pieces(url, response, size)
+            ),
+        )
 
 
 def _authorization(settings: values.FetchSettings, url: str) -> str | None:

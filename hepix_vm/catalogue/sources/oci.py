@@ -25,6 +25,7 @@ import requests
 
 from hepix_vm.catalogue.sources import credentials
 from hepix_vm.catalogue.sources import manifest
+from hepix_vm.catalogue.sources import ranges
 from hepix_vm.catalogue.sources import values
 from hepix_vm.catalogue.sources import web
 from hepix_vm import errors
@@ -32,7 +33,6 @@ from hepix_vm import imagelist
 from hepix_vm.imagelist import document
 
 _TOKEN_BYTES = 64 * 1024
-_WHOLE = {'Accept-Encoding': 'identity'}
 
 
 class OciSource:
@@ -85,17 +85,48 @@ class OciSource:
         :raises errors.Misconfigured: for a URL of another kind, or an
             unusable secret
         """
-        named = manifest.reference(url)
-        if named.digest is None:
-            raise errors.NotBelieved(
-                f'URL {url!r}: expected an image by @sha256:DIGEST, found a '
-                'tag, which may name other bytes tomorrow; tell the endorser'
-            )
-        with web.connected(url, settings, settings.image_deadline) as server:
-            registry = _Registry(url, named, server, settings)
-            with registry.open(f'blobs/{named.digest}', _WHOLE) as response:
-                web.expect_ok(url, response)
-                yield from server.pieces(url, response, size)
+        with _blob(url, settings) as (server, ask, _), ask(web.WHOLE) as got:
+            web.expect_ok(url, got)
+            yield from server.pieces(url, got, size, decoded=False)
+
+    def image_from(
+        self,
+        url: str,
+        settings: values.FetchSettings,
+        size: int,
+        held: values.Held,
+    ) -> Iterator[values.Begun | bytes]:
+        """The same, from where it was cut off if the registry can do that.
+
+        :raises errors.TryAgain: when they cannot be had now
+        :raises errors.NotBelieved: the URL names no digest, or the blob has
+            another size
+        :raises errors.Misconfigured: for a URL of another kind, or an
+            unusable secret
+        """
+        with _blob(url, settings) as (server, ask, digest):
+            yield from ranges.received(url, server, ask, size, held, digest)
+
+
+@contextlib.contextmanager
+def _blob(
+    url: str, settings: values.FetchSettings
+) -> Iterator[tuple[web.Web, ranges.Ask, str]]:
+    """Requests for the blob that a URL names, and its digest."""
+    named = manifest.reference(url)
+    digest = named.digest
+    if digest is None:
+        raise errors.NotBelieved(
+            f'URL {url!r}: expected an image by @sha256:DIGEST, found a '
+            'tag, which may name other bytes tomorrow; tell the endorser'
+        )
+    with web.connected(url, settings, settings.image_deadline) as server:
+        registry = _Registry(url, named, server, settings)
+        yield (
+            server,
+            lambda headers: registry.open(f'blobs/{digest}', headers),
+            digest,
+        )
 
 
 class _Registry:
@@ -124,7 +155,7 @@ class _Registry:
         accepted = (*manifest.MANIFEST_TYPES, *manifest.INDEX_TYPES)
         with self.open(
             f'manifests/{named.digest or named.tag}',
-            {'Accept': ', '.join(accepted), **_WHOLE},
+            {'Accept': ', '.join(accepted), **web.WHOLE},
         ) as response:
             web.expect_ok(self._url, response)
             content = self._server.body(
@@ -147,7 +178,7 @@ class _Registry:
                 f'{self._url}: expected a list of at most {limit} bytes, '
                 f'found {wanted.size}'
             )
-        with self.open(f'blobs/{wanted.digest}', _WHOLE) as response:
+        with self.open(f'blobs/{wanted.digest}', web.WHOLE) as response:
             if response.status_code == 404:
                 raise errors.TryAgain(
                     f'{self._url}: the registry has no blob {wanted.digest} '
@@ -222,7 +253,7 @@ class _Registry:
             + urllib.parse.urlencode(asked)
         )
         header = self._secret.header if self._secret is not None else None
-        with self._server.get(url, _WHOLE, header) as response:
+        with self._server.get(url, web.WHOLE, header) as response:
             if response.status_code in (401, 403):
                 raise errors.TryAgain(
                     f'{self._url}: the token server refuses '

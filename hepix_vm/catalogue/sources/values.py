@@ -36,6 +36,7 @@ class FetchSettings:
     """Limits; times in seconds, sizes in bytes.
 
     :ivar access: how the subscription's servers are reached
+    :ivar leftovers_days: for which the spool keeps what nobody asks for
     """
 
     timeout: float = 30
@@ -46,6 +47,7 @@ class FetchSettings:
     spool_directory: str = '/var/lib/hepix_vm/spool'
     image_deadline: float = 14400
     access: Access = Access()
+    leftovers_days: float = 7
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -70,3 +72,28 @@ class Fetched:
 @dataclasses.dataclass(frozen=True, slots=True)
 class NotModified:
     """The server still has what we have."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Held:
+    """What is here already of an image.
+
+    :ivar offset: bytes from its beginning on
+    :ivar validators: what the source said when it sent them
+    """
+
+    offset: int = 0
+    validators: Validators = Validators()
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Begun:
+    """Where the bytes of an image begin that a source sends.
+
+    :ivar offset: 0, or that of :class:`Held`
+    :ivar validators: with which the same bytes can be asked for later;
+        without any the source cannot go on where it was cut off
+    """
+
+    offset: int
+    validators: Validators = Validators()

@@ -12,10 +12,12 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 import contextlib
 import os
+import time
 from typing import Any
 import urllib.parse
 
 import requests
+from urllib3 import exceptions
 
 from hepix_vm.catalogue.sources import credentials
 from hepix_vm.catalogue.sources import failures
@@ -25,7 +27,14 @@ from hepix_vm.catalogue.sources import values
 from hepix_vm.catalogue.sources import watching
 from hepix_vm import errors
 
-_PIECE = 64 * 1024
+#: Bytes asked for at once. Small ones where they come slowly: what is cut off
+#: in a piece is lost, and nobody sees how far it is.
+_PIECE, _LARGEST_PIECE = 64 * 1024, 1024 * 1024
+#: Seconds that a piece takes which is of a good size.
+_QUICK, _SLOW = 0.05, 0.5
+
+#: Headers with which a body comes as it is stored.
+WHOLE = {'Accept-Encoding': 'identity'}
 
 
 class Web:
@@ -119,18 +128,27 @@ class Web:
         return target
 
     def pieces(
-        self, url: str, response: requests.Response, limit: int
+        self,
+        url: str,
+        response: requests.Response,
+        limit: int,
+        decoded: bool = True,
     ) -> Iterator[bytes]:
         """The body, held to its rate, its limit and its declared length.
 
         :param limit: bytes
+        :param decoded: without a Content-Encoding that it has; else as it is
         :raises errors.TryAgain: when it is longer or ends early
         """
         rate = pace.Pace(self._settings.access.rate_limit)
         received = 0
         declared = response.headers.get('Content-Length', '')
         try:
-            for piece in response.iter_content(rate.piece(_PIECE)):
+            for piece in (
+                response.iter_content(rate.piece(_PIECE))
+                if decoded
+                else _undecoded(response, rate)
+            ):
                 received += len(piece)
                 if received > limit:
                     raise errors.TryAgain(
@@ -138,9 +156,13 @@ class Web:
                     )
                 yield piece
                 rate.received(len(piece))
-        except (requests.RequestException, OSError) as exc:
+        except (
+            requests.RequestException,
+            exceptions.HTTPError,
+            OSError,
+        ) as exc:
             raise _away(url, exc) from exc
-        encoded = 'Content-Encoding' in response.headers
+        encoded = decoded and 'Content-Encoding' in response.headers
         if declared.isdigit() and not encoded and received != int(declared):
             raise errors.TryAgain(
                 f'{url}: the connection ended before all of the answer was '
@@ -234,6 +256,23 @@ def validator(header: str | None) -> str | None:
     if header and len(header) <= 255 and header.isprintable():
         return header
     return None
+
+
+def _undecoded(
+    response: requests.Response, rate: pace.Pace
+) -> Iterator[bytes]:
+    size = _PIECE
+    while True:
+        began = time.monotonic()
+        piece = response.raw.read(rate.piece(size), decode_content=False)
+        took = time.monotonic() - began
+        if not piece:
+            return
+        yield piece
+        if took < _QUICK:
+            size = min(2 * size, _LARGEST_PIECE)
+        elif took > _SLOW:
+            size = max(size // 2, _PIECE)
 
 
 class _Authorization(requests.auth.AuthBase):

@@ -97,6 +97,12 @@ def lists() -> dict[str, bytes]:
             created=endorser.now_utc() - 3 * endorser.DAY,
             expires=endorser.now_utc() - endorser.DAY,
         ),
+        'never expires': by.signed_list(
+            ours,
+            '7',
+            listed(DATA),
+            expires=endorser.utc(16_725_218_400),
+        ),
         'none': by.sign(b'{"hv:imagelist": {}}'),
         'nothing': b'',
         'garbage': bytes(range(256)) * 40,

@@ -73,6 +73,7 @@ def snapshot(
     records: Iterable[model.GlanceRecord] = (record(),),
     blocked: Iterable[str] = (),
     answered_at: int | None = NOW,
+    quarantined: dict[str, str] | None = None,
 ) -> model.Snapshot:
     """A catalogue of these."""
     index: dict[str, tuple[model.Endorsement, ...]] = {}
@@ -84,6 +85,7 @@ def snapshot(
         records={item.image_id: item for item in records},
         blocked=frozenset(blocked),
         answered_at=answered_at,
+        quarantined=quarantined or {},
     )
 
 

@@ -363,12 +363,31 @@ def test_only_what_does_not_pass_by_itself_withdraws_records():
                 Reason.REVOKED,
                 Reason.UNSUBSCRIBED,
                 Reason.WITHDRAWN,
+                Reason.REPLACED,
                 Reason.SIZE_DIFFERS,
                 Reason.NOT_APPROVED,
             }
         )
         == model.WITHDRAWING
     )
+
+
+# What a newer version has replaced
+
+
+def test_replaced_versions_count_until_their_time_is_over():
+    soon = {'replaced_until': s.NOW + 1}
+    assert s.of_bytes(one({}, soon)).approved
+    over = s.of_bytes(one({}, {'replaced_until': s.NOW}))
+    assert code(over) is Reason.REPLACED
+
+
+def test_withdrawal_and_blocks_do_not_wait_for_the_newer_version():
+    soon = {'replaced_until': s.NOW + 1}
+    gone = s.of_bytes(one({}, soon | {'withdrawn': True}))
+    assert code(gone) is Reason.WITHDRAWN
+    revoked = one({'standing': model.Standing.REVOKED}, soon)
+    assert code(s.of_bytes(revoked)) is Reason.REVOKED
 
 
 # What waits for a confirmation
@@ -417,6 +436,7 @@ def test_only_an_end_is_passed_over(reason, of_list, of_image):
 def test_passed_over_are_ends_and_nothing_else():
     assert {
         Reason.WITHDRAWN,
+        Reason.REPLACED,
         Reason.LIST_EXPIRED,
         Reason.IMAGE_EXPIRED,
         Reason.LIST_STALE,
@@ -519,7 +539,7 @@ def test_states_go_with_verdicts_and_with_what_withdraws():
     }
     for reason in model.WITHDRAWING - {Reason.NOT_APPROVED}:
         assert model.STATES[reason] is model.State.WITHDRAWN
-    for reason in model.PASSED_OVER - {Reason.WITHDRAWN}:
+    for reason in model.PASSED_OVER - {Reason.WITHDRAWN, Reason.REPLACED}:
         assert model.STATES[reason] is model.State.STALE
 
 
@@ -529,3 +549,56 @@ def test_a_decision_knows_its_state():
     assert gone.state is model.State.WITHDRAWN
     stale = s.of_bytes(one({'expires': s.NOW}, {}))
     assert stale.state is model.State.STALE
+
+
+# Quarantine
+
+
+def test_image_in_quarantine_is_for_the_project_that_tries_it_out_alone():
+    catalogue = s.snapshot(quarantined={s.GLANCE_IMAGE: 'trial'})
+    assert s.of_image(catalogue, project='trial').approved
+    for other in ('user', ''):
+        decision = s.of_image(catalogue, project=other)
+        assert code(decision) is Reason.QUARANTINE
+        assert decision.list_identifier == s.LIST
+
+
+def test_project_that_tries_out_needs_no_approval_for_itself():
+    restricted = (s.subscribed(projects=frozenset({'user'})),)
+    held = s.snapshot(
+        subscriptions=restricted, quarantined={s.GLANCE_IMAGE: 'trial'}
+    )
+    assert s.of_image(held, project='trial').approved
+    assert code(s.of_image(held, project='user')) is Reason.QUARANTINE
+    assert code(s.of_image(held, project='other')) is Reason.WRONG_PROJECT
+    # Only for as long, and only for that image.
+    for quarantined in ({}, {s.OTHER_IMAGE: 'trial'}):
+        after = s.snapshot(subscriptions=restricted, quarantined=quarantined)
+        assert code(s.of_image(after, project='trial')) is Reason.WRONG_PROJECT
+        assert s.of_image(after, project='user').approved
+
+
+@pytest.mark.parametrize(
+    ('changes', 'reason'),
+    [
+        ({'blocked': [s.BYTES]}, Reason.BLOCKED),
+        (
+            {'endorsements': [s.endorsement(withdrawn=True)]},
+            Reason.WITHDRAWN,
+        ),
+        (
+            {'records': [s.record(state=model.RecordState.VERIFIED)]},
+            Reason.RECORD_PENDING,
+        ),
+        ({'records': [s.record(final_size=1)]}, Reason.IMAGE_CHANGED),
+    ],
+    ids=['blocked', 'withdrawn', 'pending', 'changed'],
+)
+def test_quarantine_passes_over_nothing_else(changes, reason):
+    catalogue = s.snapshot(quarantined={s.GLANCE_IMAGE: 'trial'}, **changes)
+    assert code(s.of_image(catalogue, project='trial')) is reason
+
+
+def test_in_general_an_image_in_quarantine_is_what_its_bytes_are():
+    catalogue = s.snapshot(quarantined={s.GLANCE_IMAGE: 'trial'})
+    assert s.of_image(catalogue).approved

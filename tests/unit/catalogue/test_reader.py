@@ -101,7 +101,9 @@ def until(
 class Store:
     """A database whose answers a test holds back or counts."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(
+        self, connection: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         self.looks = 0
         self.failure: Exception | None = None
         self.open = threading.Event()
@@ -111,19 +113,24 @@ class Store:
 
         @contextlib.contextmanager
         def reading(self: database.Database) -> Any:
+            if self._connection != connection:
+                # Of a reader of another test.
+                with real(self) as others:
+                    yield others
+                return
             outer.looks += 1
             assert outer.open.wait(SOON)
             if outer.failure is not None:
                 raise outer.failure
-            with real(self) as connection:
-                yield connection
+            with real(self) as own:
+                yield own
 
         monkeypatch.setattr(database.Database, 'reading', reading)
 
 
 @pytest.fixture
 def held(rows, monkeypatch):
-    store = Store(monkeypatch)
+    store = Store(rows.connection, monkeypatch)
     yield store
     store.open.set()
 

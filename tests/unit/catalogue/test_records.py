@@ -137,6 +137,20 @@ def test_failed_import_leaves_a_withdrawn_record(writer, rows):
     assert rows.events(IMAGE) == ['import-verified', 'import-dropped']
 
 
+@pytest.mark.parametrize('code', sorted(model.WITHDRAWING))
+def test_what_was_withdrawn_since_it_was_verified_says_so(writer, rows, code):
+    verify(writer)
+    writer.drop(IMAGE, TASK, code, NOW)
+    for call in (
+        lambda: writer.pending(IMAGE, TASK),
+        lambda: writer.positive(IMAGE, TASK, CONTENT, 10, NOW),
+    ):
+        with pytest.raises(records.Withdrawn) as caught:
+            call()
+        assert caught.value.code is code
+        assert str(caught.value) == model.SENTENCES[code]
+
+
 def test_dropping_twice_or_nothing_is_no_event(writer, rows):
     writer.drop(IMAGE, TASK, 'reverted', NOW)
     assert rows.recorded(IMAGE) is None
@@ -144,6 +158,27 @@ def test_dropping_twice_or_nothing_is_no_event(writer, rows):
     writer.drop(IMAGE, TASK, 'reverted', NOW)
     writer.drop(IMAGE, TASK, 'reverted', NOW)
     assert rows.events(IMAGE).count('import-dropped') == 1
+
+
+def test_what_an_import_without_an_end_left_ends_with_the_next_one(
+    writer, rows
+):
+    verify(writer)
+    writer.positive(IMAGE, TASK, CONTENT, 10, NOW)
+    writer.begun(IMAGE, TASK, NOW + 1)
+    assert rows.recorded(IMAGE).state == model.RecordState.POSITIVE
+    writer.begun(IMAGE, OTHER_TASK, NOW + 2)
+    row = rows.recorded(IMAGE)
+    assert row.state == model.RecordState.WITHDRAWN
+    assert row.reason == 'import-begun-anew'
+    writer.begun(IMAGE, OTHER_TASK, NOW + 3)
+    assert rows.events(IMAGE).count('import-dropped') == 1
+
+
+def test_the_first_import_of_an_image_drops_nothing(writer, rows):
+    writer.begun(IMAGE, TASK, NOW)
+    assert rows.recorded(IMAGE) is None
+    assert rows.events(IMAGE) == []
 
 
 def test_withdrawn_image_is_positive_again_only_by_a_new_import(writer, rows):
@@ -161,11 +196,13 @@ def test_withdrawn_image_is_positive_again_only_by_a_new_import(writer, rows):
     'call',
     [
         verify,
+        lambda writer: writer.begun(IMAGE, TASK, NOW),
         lambda writer: writer.pending(IMAGE, TASK),
         lambda writer: writer.positive(IMAGE, TASK, CONTENT, 10, NOW),
         lambda writer: writer.drop(IMAGE, TASK, 'reverted', NOW),
+        lambda writer: writer.sets_min_disk(IMAGE, 1),
     ],
-    ids=['verified', 'pending', 'positive', 'drop'],
+    ids=['verified', 'begun', 'pending', 'positive', 'drop', 'min-disk'],
 )
 def test_store_that_is_away_asks_to_try_again(call):
     away = records.Records(database.Database('sqlite:////nonexistent/x', 1))
@@ -188,3 +225,45 @@ def test_store_that_another_program_locks_asks_to_try_again(path, rows):
         lock.close()
     assert rows.recorded(IMAGE).state == model.RecordState.VERIFIED
     impatient.positive(IMAGE, TASK, CONTENT, 10, NOW)
+
+
+def test_what_an_image_boots_with_is_of_its_last_import(writer, rows):
+    verify(writer)
+    assert rows.recorded(IMAGE).boot is None
+    writer.positive(IMAGE, TASK, CONTENT, 10, NOW, '{"kernel_id": "k"}')
+    assert rows.recorded(IMAGE).boot == '{"kernel_id": "k"}'
+    verify(writer, OTHER_TASK)
+    assert rows.recorded(IMAGE).boot is None
+    assert rows.recorded(IMAGE).parent == ''
+
+
+@pytest.mark.parametrize(
+    ('recorded', 'gib', 'after'),
+    [
+        (None, 2, None),
+        ('', 2, '{"min_disk": "2"}'),
+        ('{"min_disk": "2"}', 0, ''),
+        (
+            '{"kernel_id": "k", "min_disk": "2"}',
+            9,
+            '{"kernel_id": "k", "min_disk": "9"}',
+        ),
+    ],
+)
+def test_the_site_itself_sets_min_disk_and_nothing_else(
+    writer, rows, recorded, gib, after
+):
+    verify(writer)
+    writer.positive(IMAGE, TASK, CONTENT, 10, NOW, recorded)
+    before = rows.recorded(IMAGE)
+    writer.sets_min_disk(IMAGE, gib)
+    now = rows.recorded(IMAGE)
+    assert now.boot == after
+    assert (now.revision > before.revision) is (recorded is not None)
+    same = {'boot': None, 'revision': None}
+    assert {**now._mapping, **same} == {**before._mapping, **same}
+
+
+def test_min_disk_of_an_image_without_a_record_is_nothing(writer, rows):
+    writer.sets_min_disk(IMAGE, 3)
+    assert rows.recorded(IMAGE) is None

@@ -512,6 +512,8 @@ def test_every_source_of_ours_is_there():
         made = sources.source(f'{scheme}://h/x')
         assert callable(made.fetch_list)
         assert callable(made.image_pieces)
+        resumes = scheme in {'http', 'https', 'oci', 'oci+http'}
+        assert isinstance(made, sources.Resuming) is resumes
 
 
 def test_url_without_a_source_names_those_that_there_are():

@@ -5,6 +5,9 @@ endorser has not withdrawn, and nothing is trusted that must not be.
 
 from __future__ import annotations
 
+import dataclasses
+import threading
+
 import pytest
 
 from hepix_vm.catalogue import fetch
@@ -50,9 +53,12 @@ def unharmed(site: following.Site, report: sync.Report) -> None:
 
 # The server fails
 
-HURRIED = fetch.FetchSettings(
-    timeout=60, list_deadline=0.5, max_list_size=10**6
+PATIENT = fetch.FetchSettings(
+    timeout=60, list_deadline=120, max_list_size=10**6
 )
+#: For servers that make us wait until the deadline.
+HURRIED = dataclasses.replace(PATIENT, list_deadline=0.5)
+LATE = 'not finished within'
 
 
 @pytest.mark.parametrize(
@@ -61,10 +67,10 @@ HURRIED = fetch.FetchSettings(
         (servers.status(404), 'found 404'),
         (servers.status(503), 'found 503'),
         (servers.status(302, Location='http://127.0.0.1/'), 'redirects'),
-        (servers.hanging, 'not finished within'),
-        (servers.dripping_headers, 'not finished within'),
-        (servers.dripping_body, 'not finished within'),
-        (servers.dripping_body_without_length, 'not finished within'),
+        (servers.hanging, LATE),
+        (servers.dripping_headers, LATE),
+        (servers.dripping_body, LATE),
+        (servers.dripping_body_without_length, LATE),
         (servers.endless, ''),
         (servers.declaring(1000, b'truncated'), ''),
         (servers.chunks_cut_off(b'truncated'), ''),
@@ -88,7 +94,8 @@ HURRIED = fetch.FetchSettings(
 )
 def test_failed_fetch_withdraws_nothing(held, server, behaviour, said):
     held.change('main', url=server.tell('/list', behaviour))
-    report = held.sync(settings=HURRIED, after=60)['main']
+    settings = HURRIED if said == LATE else PATIENT
+    report = held.sync(settings=settings, after=60)['main']
     assert (report.outcome, report.code) == (Outcome.UNREACHABLE, 'fetch')
     assert said in report.detail
     unharmed(held, report)
@@ -103,7 +110,7 @@ def test_server_that_answers_something_else_withdraws_nothing(
     held, server, body
 ):
     held.change('main', url=server.tell('/list', servers.answer(body)))
-    report = held.sync(settings=HURRIED, after=60)['main']
+    report = held.sync(settings=PATIENT, after=60)['main']
     assert report.outcome is Outcome.REFUSED
     unharmed(held, report)
 
@@ -155,11 +162,20 @@ def test_url_that_cannot_be_used_is_told(held):
 def test_one_hanging_server_does_not_end_the_others(held, server):
     held.follow('second')
     held.publish('second', '1', image(OTHER))
-    held.change('main', url=server.tell('/list', servers.hanging))
     told: list[str] = []
-    reports = held.sync(
-        settings=HURRIED, told=lambda report: told.append(report.subscription)
-    )
+    over = threading.Event()
+
+    def hangs(handler: servers.Handler) -> None:
+        over.wait(PATIENT.timeout)
+        servers.hung_up(handler)
+
+    def tell(report: sync.Report) -> None:
+        told.append(report.subscription)
+        over.set()
+
+    held.change('main', url=server.tell('/list', hangs))
+    reports = held.sync(settings=PATIENT, told=tell)
+    assert reports['main'].outcome is Outcome.UNREACHABLE
     assert reports['second'].outcome is Outcome.ACCEPTED
     assert told == ['second', 'main']
     assert held.decide(OTHER) is Reason.APPROVED

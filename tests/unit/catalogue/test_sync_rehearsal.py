@@ -226,6 +226,7 @@ def test_words_of_an_endorser_cannot_move_the_cursor():
 def test_waiting_withdrawal_is_said():
     class Row:
         approved, withdrawn, held_at = True, False, 7
+        replaced_until = None
 
     assert rehearsal._state(Row) == (
         'listed no more, its withdrawal waits, approved'

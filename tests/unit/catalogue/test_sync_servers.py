@@ -372,14 +372,8 @@ def test_list_that_never_expires_still_gets_stale(staged):
     stage = staged('registry')
     site = stage.site
     site.change('main', list_max_age=7 * endorser.DAY_SECONDS)
-    message = site.endorsers['main'].signed_list(
-        following.identifier_of('main'),
-        '7',
-        faults.listed(faults.DATA),
-        expires=endorser.utc(16_725_218_400),
-    )
-    stage.server.list = message
-    stage.sync(60)
+    stage.serve('never expires', 'second')
+    assert stage.sync(60)['main'].outcome is Outcome.ACCEPTED
     stage.server.misbehave(servers.status(503))
     stage.sync(7 * endorser.DAY_SECONDS)
     assert site.decide(faults.DATA) is Reason.APPROVED

@@ -297,7 +297,7 @@ def test_runs_of_many_subscriptions_are_some_seconds_apart(
 
 def test_next_run_is_when_a_revocation_list_ends_if_that_is_sooner(site):
     soon = 600
-    by = endorser.Endorser.create(name='Soon')
+    by = endorser.Endorser.create(name='Soon', now=endorser.utc(site.now))
     site.follow('main', by)
     by.write_trust_anchors(
         site.anchors, crl_lifetime=datetime.timedelta(seconds=soon)

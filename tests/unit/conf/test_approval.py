@@ -68,7 +68,7 @@ def test_expressions_are_taken_over_line_by_line(read):
         ('vo = atlas|', 'expected a value'),
         ('vo = ""', 'expected a value'),
         ('vo = atlas, arch = i386', 'expected blanks between terms'),
-        ('os_version > 7', 'only a version has an order'),
+        ('arch > 7', 'only a version has an order'),
         ('version > newest', 'expected a version'),
         ('vo = ' + 'x' * 5000, 'expected at most 4096 characters'),
     ],

@@ -18,6 +18,7 @@ from hepix_vm import conf
 from hepix_vm.conf import catalogue
 from hepix_vm.conf import fetch
 from hepix_vm.conf import openstack
+from hepix_vm.conf import quarantine
 from hepix_vm import errors
 
 ROOT = Path(__file__).parents[3]
@@ -25,7 +26,7 @@ SAMPLE = ROOT / 'etc/hepix_vm/hepix_vm.conf.sample'
 GENERATOR = ROOT / 'etc/hepix_vm/config-generator.conf'
 
 #: The options of other projects are described by these.
-FOREIGN = {'openstack'}
+FOREIGN = {'openstack': openstack, 'quarantine': quarantine}
 
 
 @pytest.fixture
@@ -117,7 +118,7 @@ def test_sample_file_is_what_the_generator_makes(tmp_path):
                 == kept[group].split('From hepix_vm')[0]
             )
             names = re.findall('^#([a-z_]+) =', text, re.MULTILINE)
-            for opt in openstack.OPTS:
+            for opt in FOREIGN[group].OPTS:
                 assert opt.dest in names
                 assert f'#{opt.dest} =' in kept[group]
         else:
@@ -155,7 +156,7 @@ def test_options_are_read(file):
         'refresh_interval = 2\nstore_timeout = 3\nnegative_ttl = 4\n'
         '[fetch]\ntimeout = 5\nlist_deadline = 6\nmax_list_size = 2048\n'
         'parallel = 7\nca_file = /ca\nspool_directory = /spool\n'
-        'image_deadline = 8\n'
+        'image_deadline = 8\nleftovers_days = 0.5\n'
     )
     loaded = conf.load([str(file)])
     settings = catalogue.reader_settings(loaded)
@@ -168,7 +169,7 @@ def test_options_are_read(file):
     assert (limits.timeout, limits.list_deadline) == (5, 6)
     assert (limits.max_list_size, limits.parallel) == (2048, 7)
     assert (limits.ca_file, limits.spool_directory) == ('/ca', '/spool')
-    assert limits.image_deadline == 8
+    assert (limits.image_deadline, limits.leftovers_days) == (8, 0.5)
 
 
 def test_later_files_override_earlier_ones(file, tmp_path):
@@ -234,7 +235,7 @@ def test_each_of_several_files_is_looked_at(file, tmp_path):
         '[fetch]\nparallel = many',
         '[fetch]\nparallel = 0',
         '[catalogue]\nreader_max_age = 1',
-        '[openstack]\nvisibility = secret',
+        '[openstack]\ninterface = secret',
     ],
 )
 def test_file_with_a_mistake_is_one_sentence(file, text):

@@ -57,6 +57,7 @@ def test_defaults_are_the_safe_ones(read):
             approval=values.Approval.LISTED,
             approve_new_versions=True,
             brake=values.Brake(images=20, percent=50, keep=False),
+            replace_grace=86400,
             projects=None,
             vo_projects={},
             list_max_age=604800,

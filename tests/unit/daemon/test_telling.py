@@ -14,18 +14,21 @@ from hepix_vm.catalogue import sync
 from hepix_vm.daemon import election
 from hepix_vm.daemon import telling
 from hepix_vm.daemon import work
+from hepix_vm.glance import removing
 from hepix_vm.glance import withdraw
+from hepix_vm.nova import descent
 from hepix_vm.nova import servers
 from hepix_vm.operations import catalogue
+from hepix_vm.operations import following
+from hepix_vm.operations import withdrawing
 
-NOTHING = catalogue.Synced((), (), (), (), (), '')
-SERVER = servers.Judged(
+NOTHING = catalogue.Synced((), ())
+SERVER = descent.Running(
     servers.Server(
         'a-server', 'web', 'a-project', 'a-host', 'ACTIVE', '', 'an-image'
     ),
-    model.Decision(
-        model.Verdict.REFUSED, model.Reason.WITHDRAWN, 'an-image', ''
-    ),
+    descent.Link('an-image', 'withdrawn'),
+    descent.Relation.IMAGE,
 )
 
 
@@ -45,6 +48,17 @@ def told(caplog):
 
 def synced(**changes: object) -> work.Done:
     return work.Done(dataclasses.replace(NOTHING, **changes))
+
+
+def cloud(**changes: object) -> work.Done:
+    """A sync of which one cloud did something."""
+    return synced(clouds={'default': following.Followed(**changes)})
+
+
+def running(*servers: descent.Running) -> work.Done:
+    """A sync that found these."""
+    affected = descent.Affected(servers=servers)
+    return cloud(looked=withdrawing.Looked(affected))
 
 
 def report(outcome: sync.Outcome) -> sync.Report:
@@ -74,12 +88,23 @@ def test_a_sync_that_did_something_is_one_line(told):
             report(sync.Outcome.UNCHANGED),
         ),
         withdrawals=(settle.Withdrawal('an-image', 'withdrawn', ''),),
-        deactivated=(withdraw.Deactivated('an-image', 'web', 'x', ''),),
-        reactivated=(withdraw.Reactivated('other-image', 'db', ''),),
+        clouds={
+            'default': following.Followed(
+                deactivated=(
+                    withdraw.Deactivated('an-image', 'web', 'x', ''),
+                ),
+                reactivated=(withdraw.Reactivated('other-image', 'db', ''),),
+                removed=(
+                    removing.Removed(
+                        'an-image', 'web', removing.Fate.HIDDEN, ''
+                    ),
+                ),
+            )
+        },
     )
     assert told(done) == [
         'synced subscriptions=2 accepted=1 withdrawn=1 deactivated=1 '
-        'reactivated=1'
+        'reactivated=1 removed=1'
     ]
 
 
@@ -89,34 +114,45 @@ def test_failed_attempt_is_a_line(told):
 
 
 def test_server_on_a_withdrawn_image_is_told_once(told):
-    (line,) = told(synced(running=(SERVER,)))
+    (line,) = told(running(SERVER))
     assert line == (
-        'server a-server of project a-project on host a-host still runs '
-        'withdrawn image an-image (withdrawn)'
+        'server a-server (web) of project a-project on host a-host still '
+        'runs withdrawn image an-image (withdrawn)'
     )
-    assert told(synced(running=(SERVER,))) == []
+    assert told(running(SERVER)) == []
+
+
+def test_server_that_no_host_took_is_not_told(told):
+    refused = dataclasses.replace(SERVER.server, host=None, status='BUILD')
+    assert told(running(dataclasses.replace(SERVER, server=refused))) == []
 
 
 def test_what_is_well_again_is_told_and_later_news_too(told):
-    assert told(synced(cloud_problem='Glance is away')) == ['Glance is away']
+    assert told(cloud(problems=('Glance is away',))) == ['Glance is away']
     (line,) = told(synced())
     assert 'well again' in line
     assert told(synced()) == []
-    assert told(synced(cloud_problem='Glance is away')) == ['Glance is away']
+    assert told(cloud(problems=('Glance is away',))) == ['Glance is away']
 
 
 def test_image_that_glance_keeps_active_is_told(told):
-    done = synced(
+    done = cloud(
         deactivated=(withdraw.Deactivated('an-image', 'web', 'x', 'in use'),)
     )
     assert 'image an-image could not be deactivated: in use' in told(done)
 
 
 def test_image_that_glance_keeps_deactivated_is_told(told):
-    done = synced(
+    done = cloud(
         reactivated=(withdraw.Reactivated('an-image', 'web', 'away'),)
     )
     assert 'image an-image could not be reactivated: away' in told(done)
+
+
+def test_image_that_glance_keeps_in_sight_is_told(told):
+    hidden = removing.Removed('an-image', 'x', removing.Fate.HIDDEN, 'away')
+    done = cloud(removed=(hidden,))
+    assert 'image an-image could not be hidden: away' in told(done)
 
 
 def test_crl_that_runs_out_is_told_once(told):
