@@ -11,12 +11,20 @@ from __future__ import annotations
 from oslo_config import cfg
 
 from hepix_vm.catalogue import database
+from hepix_vm.catalogue import schema
 from hepix_vm.conf import catalogue as conf_catalogue
+from hepix_vm.conf import conversion as conf_conversion
 from hepix_vm.conf import fetch as conf_fetch
+from hepix_vm.conf import lineage as conf_lineage
+from hepix_vm.conf import notify as conf_notify
 from hepix_vm.conf import openstack as conf_openstack
+from hepix_vm.conf import precache as conf_precache
+from hepix_vm.conf import publish as conf_publish
+from hepix_vm.conf import quarantine as conf_quarantine
 from hepix_vm.conf import subscription as conf_subscription
 from hepix_vm.conf import sync as conf_sync
 from hepix_vm.conf import trust as conf_trust
+from hepix_vm.conf import withdraw as conf_withdraw
 from hepix_vm.operations import site as site_
 
 
@@ -25,22 +33,37 @@ def site(conf: cfg.ConfigOpts) -> site_.Site:
 
     :raises errors.Misconfigured: for options that cannot be used
     """
-    group = conf.openstack
     return site_.Site(
         catalogue=database.Database(
             conf_catalogue.reader_settings(conf).connection
         ),
         subscriptions=conf_subscription.subscriptions(conf),
         fetch=conf_fetch.settings(conf),
-        cloud=site_.Cloud(
-            session=lambda: conf_openstack.session(conf),
-            region=group.region_name,
-            interface=group.interface,
-            visibility=group.visibility,
-            import_deadline=group.import_deadline,
-        ),
+        cloud=_cloud(conf, schema.DEFAULT_CLOUD),
+        further={
+            name: _cloud(conf, name) for name in conf_openstack.clouds(conf)
+        },
+        publishing=conf_publish.settings(conf),
+        precache=conf_precache.settings(conf),
+        conversion=conf_conversion.settings(conf),
         timing=conf_sync.settings(conf),
         crl_warning=conf_trust.crl_warning(conf),
         refused_kept_days=conf.catalogue.refused_kept_days,
         run_anyway_longest=conf.catalogue.run_anyway_longest,
+        notices=conf_notify.settings(conf),
+        withdrawal=conf_withdraw.settings(conf),
+        children=conf_lineage.children(conf),
+    )
+
+
+def _cloud(conf: cfg.ConfigOpts, name: str) -> site_.Cloud:
+    found = conf_openstack.options(conf, name)
+    return site_.Cloud(
+        session=lambda: conf_openstack.session(conf, name),
+        region=found['region_name'],
+        interface=found['interface'],
+        import_deadline=found['import_deadline'],
+        group=conf_openstack.group(name),
+        rules=lambda: conf_publish.rules(conf, name),
+        quarantine=lambda: conf_quarantine.place(conf, name),
     )

@@ -29,6 +29,8 @@ from hepix_vm.daemon import notify
 from hepix_vm.daemon import work
 from hepix_vm import errors
 from hepix_vm.operations import catalogue
+from hepix_vm.operations import noticing
+from hepix_vm.operations import running
 from hepix_vm.operations import site as site_
 import pbr.version
 
@@ -139,7 +141,18 @@ def _reload(
 def _synchronise(
     site: site_.Site, now: int, told: Callable[[sync.Report], None]
 ) -> catalogue.Synced:
-    return catalogue.synchronise(site, now, told=told, due=True)
+    return running.synchronised(
+        site,
+        now,
+        lambda: catalogue.synchronise(site, now, told=told, due=True),
+        base.now,
+    )
+
+
+def _deliver(
+    site: site_.Site, now: int, stop: Callable[[], bool]
+) -> tuple[noticing.Told, ...]:
+    return noticing.deliver(site, now, stop=stop)
 
 
 def _handle(daemon: loop.Daemon) -> None:
@@ -168,7 +181,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         daemon = loop.Daemon(
             made,
             _reload(files, logging_),
-            work.Work(_synchronise, catalogue.next_due),
+            work.Work(_synchronise, catalogue.next_due, _deliver),
             notify.Notify(),
         )
         _handle(daemon)

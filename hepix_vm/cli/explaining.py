@@ -15,6 +15,7 @@ from hepix_vm.catalogue import origin
 from hepix_vm.catalogue import store
 from hepix_vm.cli import base
 from hepix_vm.cli import images as images_
+from hepix_vm.operations import cached
 from hepix_vm.operations import explaining
 from hepix_vm.operations import rules
 
@@ -28,6 +29,7 @@ _TITLES = {
     'records': 'Glance images and their records',
     'publications': 'Published by this suite',
     'servers': 'Servers that run from it',
+    'cached': 'Hosts that may have it cached',
     'blocks': 'Blocks',
     'history': 'History',
     'changes': 'What would change the decision',
@@ -106,6 +108,7 @@ class ImageExplain(base.ShowOne, images_.Named):
             'servers': map(_server, found.servers.found),
             'servers_unknown': found.servers.problem,
             'changes': found.changes,
+            'cached': map(_cached, found.cached),
         }
         return (
             tuple(shown),
@@ -197,9 +200,10 @@ def _record(record: store.Record) -> str:
 
 def _recorded(record: store.Record) -> str:
     project = f', project {record.project}' if record.project else ''
+    of = f', snapshot of a server of {record.parent}' if record.parent else ''
     return (
         f'{_record(record)}, recorded {base.shown_time(record.recorded_at)}, '
-        f'{record.final_size} bytes{project}'
+        f'{record.final_size} bytes{project}{of}'
     )
 
 
@@ -215,6 +219,18 @@ def _server(server: Any) -> str:
         f'{server.server_id} "{server.name}": {server.status}, project '
         f'{server.project}, host {server.host or "none"}, created '
         f'{server.created}, image {server.image_id}'
+    )
+
+
+def _cached(item: cached.Cached) -> str:
+    if item.asked_at is None:
+        return (
+            f'host {item.host}: image {item.image_id}, base of '
+            f'{item.servers} servers'
+        )
+    return (
+        f'hosts of aggregate {item.aggregate}: image {item.image_id}, asked '
+        f'to fetch it {base.shown_time(item.asked_at)}'
     )
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``image list|show|approve|block|unblock``, ``publish``, ``server list``."""
+"""``image list|show|approve|block|unblock`` and ``server list``."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ import argparse
 from typing import Any
 
 from hepix_vm.cli import base
-from hepix_vm.cli import progress
-from hepix_vm.glance import publish
+from hepix_vm.cli import dependents
+from hepix_vm.operations import foreseeing
 from hepix_vm.operations import images
 from hepix_vm.operations import serving
+from hepix_vm.operations import withdrawing
 
 _COLUMNS = (
     'subscription',
@@ -139,8 +140,24 @@ class ImageApprove(base.ShowOne, _Decided):
 class ImageBlock(base.Lister, _Decided):
     """Refuse an image from now on, whoever endorses it."""
 
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        """Arguments of the command."""
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            '--dry-run',
+            action='store_true',
+            help=(
+                'show what would be withdrawn, what runs from it and what '
+                'would break, and change nothing; exit status 1: some of it '
+                'could not be found out'
+            ),
+        )
+        return parser
+
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         """Block it, and show the Glance images that this withdraws."""
+        if parsed_args.dry_run:
+            return self._foresee(parsed_args.image)
         withdrawn = images.block(
             self.site(),
             base.now(),
@@ -155,6 +172,17 @@ class ImageBlock(base.Lister, _Decided):
             ('image_id', 'code', 'detail'),
             [(w.image_id, w.code.value, w.detail) for w in withdrawn],
         )
+
+    def _foresee(self, named: str) -> Any:
+        now = base.now()
+        foreseen = foreseeing.block(self.site(), now, named)
+        for looked in foreseen.clouds.values():
+            for sentence in foreseeing.warnings(looked):
+                self.app.LOG.warning('%s', sentence)
+        for problem in foreseen.problems:
+            self.app.LOG.error('what depends on it is not known: %s', problem)
+        self.exit_status = base.FAILED if foreseen.problems else base.WELL
+        return dependents.COLUMNS, list(dependents.foreseen(foreseen, now))
 
 
 class ImageUnblock(base.ShowOne, _Decided):
@@ -172,74 +200,35 @@ class ImageUnblock(base.ShowOne, _Decided):
         return ('unblocked',), (target,)
 
 
-class Publish(base.Lister):
-    """Bring approved images into Glance through its import.
+class ServerList(base.Lister):
+    """List servers whose image would not boot today, or was withdrawn.
 
-    Exit status 0: all are there, 1: at least one failed.
+    Exit status 1: some service could not be asked, so some may be missing.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         """Arguments of the command."""
         parser: argparse.ArgumentParser = super().get_parser(prog_name)
-        parser.add_argument(
-            'images',
-            metavar='IDENTIFIER',
-            nargs='*',
-            help='only these; default: every approved image',
-        )
-        return parser
-
-    def take_action(self, parsed_args: argparse.Namespace) -> Any:
-        """Publish, showing progress."""
-        shown = progress.Progress(self.app.stderr)
-        only = frozenset(name.lower() for name in parsed_args.images)
-        try:
-            results = list(
-                serving.publish(self.site(), base.now(), only or None, shown)
-            )
-        finally:
-            shown.close()
-        if any(r.outcome is publish.Outcome.FAILED for r in results):
-            self.exit_status = base.FAILED
-        return (
-            (
-                'identifier',
-                'version',
-                'title',
-                'outcome',
-                'image_id',
-                'detail',
-            ),
-            [
-                (
-                    r.identifier,
-                    r.version,
-                    r.title,
-                    r.outcome.value,
-                    r.image_id or '',
-                    r.detail,
-                )
-                for r in results
-            ],
-        )
-
-
-class ServerList(base.Lister):
-    """List servers whose image would not boot today."""
-
-    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
-        """Arguments of the command."""
-        parser: argparse.ArgumentParser = super().get_parser(prog_name)
-        parser.add_argument(
+        which = parser.add_mutually_exclusive_group(required=True)
+        which.add_argument(
             '--not-approved',
             action='store_true',
-            required=True,
             help='servers that run from images that are not approved',
+        )
+        which.add_argument(
+            '--withdrawn',
+            action='store_true',
+            help=(
+                'servers, volumes, snapshots and images that were made of '
+                'withdrawn images, and how'
+            ),
         )
         return parser
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         """Show them."""
+        if parsed_args.withdrawn:
+            return self._withdrawn()
         return (
             (
                 'server',
@@ -267,3 +256,12 @@ class ServerList(base.Lister):
                 for judged in serving.not_approved(self.site(), base.now())
             ],
         )
+
+    def _withdrawn(self) -> Any:
+        clouds = withdrawing.look_all(self.site())
+        for looked in clouds.values():
+            for problem in looked.problems:
+                self.exit_status = base.FAILED
+                self.app.LOG.error('%s', problem)
+        rows = list(dependents.looked(clouds, base.now()))
+        return dependents.COLUMNS, rows

@@ -12,6 +12,7 @@ from typing import Any
 
 from hepix_vm.cli import base
 from hepix_vm.cli import judging
+from hepix_vm.endorse import files
 from hepix_vm import errors
 from hepix_vm.operations import messages
 from hepix_vm import trust
@@ -87,7 +88,7 @@ class MessageVerify(base.ShowOne):
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         """Verify and show the verdict."""
         verdict = messages.verify_message(
-            messages.read_file(parsed_args.file),
+            files.read(parsed_args.file),
             trust.load(parsed_args.trust_anchors),
             judging.policy(parsed_args),
             _at(parsed_args),
@@ -135,7 +136,7 @@ class ListVerify(base.ShowOne):
             verdict = self._as_subscribed(parsed_args)
         else:
             verdict = messages.verify_list(
-                messages.read_file(parsed_args.file),
+                files.read(parsed_args.file),
                 trust.load(parsed_args.trust_anchors),
                 judging.policy(parsed_args, _endorser(parsed_args)),
                 _at(parsed_args),
@@ -163,7 +164,7 @@ class ListVerify(base.ShowOne):
         return subscribed.verify(
             self.site(),
             parsed_args.subscription,
-            messages.read_file(parsed_args.file),
+            files.read(parsed_args.file),
             _at(parsed_args),
         )
 
@@ -223,7 +224,7 @@ class ListShow(base.Lister):
         """Show the list or lists."""
         if parsed_args.subscription is not None:
             return self._seen(parsed_args.subscription)
-        image_list = messages.show(messages.read_file(parsed_args.file))
+        image_list = messages.show(files.read(parsed_args.file))
         self.app.LOG.warning(
             'list %s version %s, created %s, expires %s: not verified, see '
             '"hepix-vm list verify"',

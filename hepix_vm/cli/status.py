@@ -7,6 +7,7 @@ Exit status as of every OpenStack status command: 0 all well, 1 warnings,
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from collections.abc import Sequence
 from pathlib import Path
 import sys
@@ -16,8 +17,10 @@ from oslo_upgradecheck import upgradecheck
 
 from hepix_vm.cli import configured
 from hepix_vm import conf as conf_
+from hepix_vm.conf import guard as conf_guard
+from hepix_vm.conf import nova as conf_nova
 from hepix_vm import errors
-from hepix_vm.operations import site as site_
+from hepix_vm.operations import enforcement
 from hepix_vm.operations import status
 
 _CLI_OPTS = [
@@ -29,7 +32,16 @@ _CLI_OPTS = [
     cfg.StrOpt(
         'nova-config',
         default='/etc/nova/nova.conf',
-        help="Configuration file of Nova's scheduler.",
+        help="Configuration file of Nova's scheduler and API.",
+    ),
+    cfg.StrOpt(
+        'nova-paste',
+        help="Paste file of Nova's API (default: api-paste.ini beside it).",
+    ),
+    cfg.StrOpt(
+        'cinder-config',
+        default='/etc/cinder/cinder.conf',
+        help="Configuration file of Cinder's API and volume service.",
     ),
 ]
 
@@ -40,39 +52,48 @@ class Checks(upgradecheck.UpgradeCommands):
     def __init__(self, conf: cfg.ConfigOpts) -> None:
         self._conf = conf
 
-    def _site(self) -> site_.Site:
-        conf = conf_.load(self._conf.config_file or [conf_.DEFAULT_FILE])
-        return configured.site(conf)
-
-    def _catalogue(self) -> upgradecheck.Result:
-        try:
-            return _result(status.catalogue(self._site()))
-        except errors.HepixError as exc:
-            return _result(status.Finding(status.Grade.FAILURE, str(exc)))
-
-    def _subscriptions(self) -> upgradecheck.Result:
-        try:
-            return _result(status.subscriptions(self._site()))
-        except errors.HepixError as exc:
-            return _result(status.Finding(status.Grade.FAILURE, str(exc)))
-
-    def _glance(self) -> upgradecheck.Result:
-        return _result(
-            status.glance_plugins(Path(self._conf.glance_config_dir))
+    def check(self) -> upgradecheck.Code:
+        """Run all checks, and print what they found."""
+        # How many there are depends on the services of this machine.
+        self._upgrade_checks = tuple(
+            (name, (_found, {'finding': finding}))
+            for name, finding in self._findings()
         )
+        return super().check()
 
-    def _nova(self) -> upgradecheck.Result:
-        return _result(status.nova_filter(Path(self._conf.nova_config)))
+    def _findings(self) -> Iterator[enforcement.Named]:
+        """Every check, and what it found."""
+        try:
+            conf = conf_.load(self._conf.config_file or [conf_.DEFAULT_FILE])
+            site = configured.site(conf)
+            wanted = _wanted(conf)
+            yield 'Catalogue', status.catalogue(site)
+            yield 'Subscriptions', status.subscriptions(site)
+        except errors.HepixError as exc:
+            wrong = status.Finding(status.Grade.FAILURE, str(exc))
+            wanted = enforcement.Wanted()
+            yield 'Catalogue', wrong
+            yield 'Subscriptions', wrong
+        yield from enforcement.glance(
+            Path(self._conf.glance_config_dir), wanted
+        )
+        nova = Path(self._conf.nova_config)
+        paste = self._conf.nova_paste or nova.with_name('api-paste.ini')
+        yield from enforcement.nova(nova, Path(paste), wanted)
+        yield from enforcement.cinder(Path(self._conf.cinder_config), wanted)
 
-    _upgrade_checks = (
-        ('Catalogue', _catalogue),
-        ('Subscriptions', _subscriptions),
-        ('Glance import plugins', _glance),
-        ('Nova scheduler filter', _nova),
+
+def _wanted(conf: cfg.ConfigOpts) -> enforcement.Wanted:
+    group = conf.glance_import
+    return enforcement.Wanted(
+        accepted=conf_guard.accepted(conf),
+        placing=conf_nova.placing_of(conf),
+        allow_conversion=group.allow_conversion,
+        unchanging_plugins=frozenset(group.unchanging_plugins),
     )
 
 
-def _result(finding: status.Finding) -> upgradecheck.Result:
+def _found(_checks: Checks, finding: status.Finding) -> upgradecheck.Result:
     return upgradecheck.Result(
         upgradecheck.Code(int(finding.grade)), finding.detail
     )

@@ -6,28 +6,17 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from cliff import columns
 from cliff import show
 
 from hepix_vm.catalogue import condition
 from hepix_vm.catalogue import measures
 from hepix_vm.cli import base
 from hepix_vm.cli import configured
+from hepix_vm.cli import status_outward as outward
+from hepix_vm.cli import status_parts as parts
 from hepix_vm.conf import status as conf_status
 from hepix_vm import errors
 from hepix_vm.operations import overview
-
-
-class _Part(columns.FormattableColumn):
-    """A value for programs, and lines for people."""
-
-    def __init__(self, value: Any, *lines: str) -> None:
-        super().__init__(value)
-        self._lines = lines
-
-    def human_readable(self) -> str:
-        """The lines."""
-        return '\n'.join(line for line in self._lines if line)
 
 
 class Status(base.ShowOne):
@@ -72,7 +61,9 @@ class Status(base.ShowOne):
         except errors.HepixError as exc:
             self.exit_status = int(measures.Grade.UNKNOWN)
             if parsed_args.nagios:
-                self.app.stdout.write(f'HEPIX_VM UNKNOWN - {_plain(exc)}\n')
+                self.app.stdout.write(
+                    f'HEPIX_VM UNKNOWN - {parts.plain(exc)}\n'
+                )
             else:
                 self.app.LOG.error('%s', exc)
         return self.exit_status
@@ -101,7 +92,7 @@ class Status(base.ShowOne):
         """One line with performance data, then a line for each problem."""
         glance, verdict, limits = self._look(parsed_args)
         worst = [
-            _plain(problem.sentence)
+            parts.plain(problem.sentence)
             for problem in verdict.problems
             if problem.grade is verdict.grade
         ]
@@ -116,7 +107,7 @@ class Status(base.ShowOne):
         )
         for problem in verdict.problems:
             self.app.stdout.write(
-                f'{problem.grade.name}: {_plain(problem.sentence)}\n'
+                f'{problem.grade.name}: {parts.plain(problem.sentence)}\n'
             )
 
 
@@ -129,12 +120,6 @@ def _pair(text: str) -> tuple[str, str]:
     return name.strip(), limit
 
 
-def _plain(said: object) -> str:
-    """A text that cannot be taken for performance data or a line's end."""
-    text = str(said).replace('|', '/')
-    return ''.join(c if c.isprintable() else ' ' for c in text)
-
-
 def _fields(
     glance: overview.Glance, verdict: overview.Verdict
 ) -> dict[str, Any]:
@@ -142,30 +127,30 @@ def _fields(
     stored = glance.stored
     return {
         'status': verdict.grade.name,
-        'problems': _Part(
+        'problems': parts.Part(
             [
                 {'grade': problem.grade.name, 'detail': problem.sentence}
                 for problem in verdict.problems
             ],
             *(
-                f'{problem.grade.name}: {_plain(problem.sentence)}'
+                f'{problem.grade.name}: {parts.plain(problem.sentence)}'
                 for problem in verdict.problems
             ),
         ),
         'subscriptions': _subscriptions(glance),
         'next_expiry': _next_expiry(glance),
-        'last_sync': _Part(
+        'last_sync': parts.Part(
             {
-                'at': _time(stored.last_attempt),
+                'at': parts.time(stored.last_attempt),
                 'codes': stored.last_codes,
             },
             base.shown_time(stored.last_attempt),
             ', '.join(f'{n} {code}' for code, n in stored.last_codes.items()),
         ),
-        'next_attempt': _time(stored.next_attempt),
+        'next_attempt': parts.time(stored.next_attempt),
         'failing': _failing(glance),
         'daemon': _daemon(glance),
-        'images': _Part(
+        'images': parts.Part(
             {'endorsed': stored.images, 'approved': stored.approved},
             f'{stored.images} endorsed, {stored.approved} approved',
         ),
@@ -173,20 +158,23 @@ def _fields(
         'run_anyway': _anyway(glance),
         'crls': _crls(glance),
         'withdrawn_servers': glance.withdrawn_servers,
-        'history': _Part(
+        'withdrawn_running': outward.running(glance),
+        'publishing': outward.publishing(glance),
+        'quarantine': outward.quarantine(glance),
+        'runs': outward.runs(glance),
+        'notices': outward.notices(glance),
+        'history': parts.Part(
             {'length': stored.history.length, 'head': stored.history.sha256},
             f'{stored.history.length} lines, head {stored.history.sha256}',
         ),
         'revision': stored.revision,
-        'measures': _Part(dict(verdict.values), 'see --nagios or -f json'),
+        'measures': parts.Part(
+            dict(verdict.values), 'see --nagios or -f json'
+        ),
     }
 
 
-def _time(seconds: int | None) -> str | None:
-    return None if seconds is None else base.shown_time(seconds)
-
-
-def _subscriptions(glance: overview.Glance) -> _Part:
+def _subscriptions(glance: overview.Glance) -> parts.Part:
     counts = {
         state.value.replace(' ', '_'): len(names)
         for state, names in glance.states.items()
@@ -196,24 +184,24 @@ def _subscriptions(glance: overview.Glance) -> _Part:
         for state, names in glance.states.items()
         if names or state is condition.State.FRESH
     ]
-    return _Part(counts, ', '.join(shown))
+    return parts.Part(counts, ', '.join(shown))
 
 
-def _next_expiry(glance: overview.Glance) -> _Part:
+def _next_expiry(glance: overview.Glance) -> parts.Part:
     found = glance.stored.next_expiry
     if found is None:
-        return _Part(None)
+        return parts.Part(None)
     name, end = found
-    return _Part(
-        {'subscription': name, 'at': _time(end)},
+    return parts.Part(
+        {'subscription': name, 'at': parts.time(end)},
         f'{base.shown_time(end)} ({name})',
     )
 
 
-def _failing(glance: overview.Glance) -> _Part:
+def _failing(glance: overview.Glance) -> parts.Part:
     stored = glance.stored
     more = stored.failing_count - len(stored.failing)
-    return _Part(
+    return parts.Part(
         {
             'count': stored.failing_count,
             'worst': [
@@ -221,7 +209,7 @@ def _failing(glance: overview.Glance) -> _Part:
                     'subscription': item.name,
                     'failures': item.failures,
                     'code': item.code,
-                    'next_attempt': _time(item.next_attempt),
+                    'next_attempt': parts.time(item.next_attempt),
                 }
                 for item in stored.failing
             ],
@@ -235,28 +223,31 @@ def _failing(glance: overview.Glance) -> _Part:
     )
 
 
-def _daemon(glance: overview.Glance) -> _Part:
+def _daemon(glance: overview.Glance) -> parts.Part:
     holder = glance.stored.daemon
     if holder is None:
-        return _Part(None, 'none leads; "hepix-vm sync" runs by hand or cron')
-    return _Part(
+        return parts.Part(
+            None, 'none leads; "hepix-vm sync" runs by hand or cron'
+        )
+    return parts.Part(
         {
             'holder': holder.holder,
-            'since': _time(holder.at),
+            'since': parts.time(holder.at),
             'fence': holder.fence,
             'beat': holder.beat,
         },
-        f'{_plain(holder.holder)} leads since {base.shown_time(holder.at)}',
+        f'{parts.plain(holder.holder)} leads since '
+        f'{base.shown_time(holder.at)}',
     )
 
 
-def _waiting(glance: overview.Glance) -> _Part:
-    return _Part(
+def _waiting(glance: overview.Glance) -> parts.Part:
+    return parts.Part(
         [
             {
                 'subscription': item.subscription,
                 'images': item.images,
-                'since': _time(item.since),
+                'since': parts.time(item.since),
             }
             for item in glance.stored.waiting
         ],
@@ -268,16 +259,16 @@ def _waiting(glance: overview.Glance) -> _Part:
     )
 
 
-def _anyway(glance: overview.Glance) -> _Part:
+def _anyway(glance: overview.Glance) -> parts.Part:
     stored = glance.stored
     more = stored.anyway_count - len(stored.anyway)
-    return _Part(
+    return parts.Part(
         {
             'count': stored.anyway_count,
             'first': [
                 {
                     'sha512': item.sha512,
-                    'until': _time(item.until),
+                    'until': parts.time(item.until),
                     'reason': item.reason,
                 }
                 for item in stored.anyway
@@ -285,14 +276,14 @@ def _anyway(glance: overview.Glance) -> _Part:
         },
         *(
             f'sha512:{item.sha512[:16]}... until '
-            f'{base.shown_time(item.until)}: {_plain(item.reason)}'
+            f'{base.shown_time(item.until)}: {parts.plain(item.reason)}'
             for item in stored.anyway
         ),
         f'and {more} more' if more else '',
     )
 
 
-def _crls(glance: overview.Glance) -> _Part:
+def _crls(glance: overview.Glance) -> parts.Part:
     rows = [
         {
             'directory': item.directory,
@@ -306,7 +297,7 @@ def _crls(glance: overview.Glance) -> _Part:
         }
         for item in glance.crls
     ]
-    return _Part(
+    return parts.Part(
         rows,
         *(
             f'{row["authority"]}: {row["state"]}, {row["next_update"]}'

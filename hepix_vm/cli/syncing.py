@@ -7,7 +7,11 @@ import argparse
 from typing import Any
 
 from hepix_vm.cli import base
+from hepix_vm.cli import dependents
+from hepix_vm.cli import noticing
 from hepix_vm.operations import catalogue
+from hepix_vm.operations import running
+from hepix_vm.operations import withdrawing
 
 _COLUMNS = (
     'subscription',
@@ -70,9 +74,17 @@ class Sync(base.Lister):
                 )
             self.exit_status = base.FAILED if reports else base.WELL
             return _COLUMNS, []
-        synced = catalogue.synchronise(
-            self.site(), base.now(), only, due=parsed_args.due
+        site, now = self.site(), base.now()
+        synced = running.synchronised(
+            site,
+            now,
+            lambda: catalogue.synchronise(
+                site, now, only, due=parsed_args.due
+            ),
+            base.now,
+            named=only is not None,
         )
+        noticing.afterwards(site, self.app.LOG)
         self._tell(synced)
         self.exit_status = base.WELL if synced.well else base.FAILED
         return _COLUMNS, [
@@ -100,17 +112,27 @@ class Sync(base.Lister):
     def _tell(self, synced: catalogue.Synced) -> None:
         for warning in synced.warnings:
             self.app.LOG.warning('%s', warning)
-        for judged in synced.running:
-            server = judged.server
-            self.app.LOG.warning(
-                'server %s (%s) of project %s on host %s still runs '
-                'withdrawn image %s (%s)',
-                server.server_id,
-                server.name,
-                server.project,
-                server.host,
-                server.image_id,
-                judged.decision.code,
-            )
+        for cloud in synced.clouds.values():
+            self._tell_use(cloud.looked)
         if synced.cloud_problem:
             self.app.LOG.error('%s', synced.cloud_problem)
+
+    def _tell_use(self, looked: withdrawing.Looked) -> None:
+        now = base.now()
+        for one in looked.affected.servers:
+            if one.server.runs:
+                age = dependents.age(one.server.age(now))
+                self.app.LOG.warning(
+                    '%s%s',
+                    withdrawing.sentence(one, looked.names),
+                    f', created {age} ago' if age else '',
+                )
+        found = looked.affected
+        if found.volumes or found.snapshots or found.copies:
+            self.app.LOG.warning(
+                '%d volumes, %d snapshots and %d images were made of '
+                'withdrawn images; see "hepix-vm server list --withdrawn"',
+                len(found.volumes),
+                len(found.snapshots),
+                len(found.copies),
+            )

@@ -204,9 +204,7 @@ def _restored(
     restored = []
     for row in rows:
         record = snapshot.records[row.image_id]
-        decision = model.decide_bytes(
-            snapshot, sha512, record.size, None, now, 1
-        )
+        decision = model.decide_record(snapshot, record, None, now, 1)
         if not decision.approved:
             continue
         transaction.put(

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from hepix_vm.catalogue import condition
 from hepix_vm.catalogue import database
 from hepix_vm.catalogue import kept
+from hepix_vm.catalogue import lineage
 from hepix_vm.catalogue import migrations
 from hepix_vm.catalogue import planning
 from hepix_vm.catalogue import rehearsal
@@ -22,11 +23,10 @@ from hepix_vm.catalogue import store
 from hepix_vm.catalogue import subscription as subscription_
 from hepix_vm.catalogue import sync
 from hepix_vm import errors
-from hepix_vm.glance import client
+from hepix_vm.glance import removing
 from hepix_vm.glance import withdraw
-from hepix_vm.nova import servers
 from hepix_vm.operations import anchors
-from hepix_vm.operations import serving
+from hepix_vm.operations import following
 from hepix_vm.operations import site as site_
 
 
@@ -62,27 +62,58 @@ class Synced:
     """What one sync did.
 
     :ivar warnings: CRLs that run out, and what waits for a confirmation
-    :ivar cloud_problem: why Glance or Nova could not follow, or ''
+    :ivar clouds: what each cloud did, by its name
     :ivar waiting: images whose withdrawal waits, by subscription
     """
 
     reports: tuple[sync.Report, ...]
     withdrawals: tuple[settle.Withdrawal, ...]
-    deactivated: tuple[withdraw.Deactivated, ...]
-    running: tuple[servers.Judged, ...]
-    warnings: tuple[str, ...]
-    cloud_problem: str
-    reactivated: tuple[withdraw.Reactivated, ...] = ()
+    warnings: tuple[str, ...] = ()
+    clouds: Mapping[str, following.Followed] = dataclasses.field(
+        default_factory=dict
+    )
     waiting: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+    @property
+    def deactivated(self) -> tuple[withdraw.Deactivated, ...]:
+        """Withdrawn images, in all clouds."""
+        return tuple(
+            image for one in self.clouds.values() for image in one.deactivated
+        )
+
+    @property
+    def reactivated(self) -> tuple[withdraw.Reactivated, ...]:
+        """Images that are good again, in all clouds."""
+        return tuple(
+            image for one in self.clouds.values() for image in one.reactivated
+        )
+
+    @property
+    def removed(self) -> tuple[removing.Removed, ...]:
+        """Withdrawn images of ours that were hidden or deleted."""
+        return tuple(
+            image for one in self.clouds.values() for image in one.removed
+        )
+
+    @property
+    def cloud_problem(self) -> str:
+        """Why Glance, Nova or Cinder could not follow, or ''."""
+        return '; '.join(
+            problem for one in self.clouds.values() for problem in one.problems
+        )
 
     @property
     def well(self) -> bool:
         """Whether an operator has nothing to look at."""
+        failures = (
+            *(image.error for image in self.deactivated),
+            *(image.error for image in self.reactivated),
+            *(image.error for image in self.removed),
+        )
         return (
             all(report.well for report in self.reports)
             and not self.cloud_problem
-            and not any(image.error for image in self.deactivated)
-            and not any(image.error for image in self.reactivated)
+            and not any(failures)
             and not self.waiting
         )
 
@@ -221,6 +252,7 @@ def synchronise(
     :raises errors.HepixError: when the catalogue itself cannot be used
     """
     with site_.usable(site) as catalogue:
+        lineage.choose(catalogue, site.children, now)
         reports, withdrawals = sync.run(
             catalogue,
             site.subscriptions,
@@ -234,21 +266,7 @@ def synchronise(
         kept.prune(catalogue, now, site.refused_kept_days)
         with catalogue.reading() as connection:
             waiting = store.waiting(connection)
-        deactivated: tuple[withdraw.Deactivated, ...] = ()
-        reactivated: tuple[withdraw.Reactivated, ...] = ()
-        running: tuple[servers.Judged, ...] = ()
-        problem = ''
-        try:
-            session = site.cloud.session()
-            if session is not None:
-                glance = client.Glance(
-                    session, site.cloud.region, site.cloud.interface
-                )
-                deactivated = withdraw.deactivate(catalogue, glance, now)
-                reactivated = withdraw.reactivate(catalogue, glance, now)
-                running = serving.on_withdrawn_images(site, now)
-        except errors.HepixError as exc:
-            problem = str(exc)
+        followed = following.follow_all(site, catalogue, now)
     warnings = anchors.warnings(
         site,
         datetime.datetime.fromtimestamp(now, datetime.UTC),
@@ -257,11 +275,8 @@ def synchronise(
     return Synced(
         reports,
         withdrawals,
-        deactivated,
-        running,
         (*warnings, *(_waiting(*item) for item in waiting.items())),
-        problem,
-        reactivated,
+        followed,
         waiting,
     )
 

@@ -19,6 +19,7 @@ from hepix_vm.catalogue import origin
 from hepix_vm.catalogue import store
 from hepix_vm import errors
 from hepix_vm.nova import servers as servers_
+from hepix_vm.operations import cached as cached_
 from hepix_vm.operations import images
 from hepix_vm.operations import rules
 from hepix_vm.operations import site as site_
@@ -69,6 +70,7 @@ class Explained:
     :ivar decision: of the Glance image when one was named, else of the
         bytes
     :ivar changes: what would change the decision
+    :ivar cached: where compute hosts may have the image
     """
 
     decision: model.Decision
@@ -80,6 +82,7 @@ class Explained:
     history: tuple[history.Line, ...]
     servers: Servers
     changes: tuple[str, ...]
+    cached: tuple[cached_.Cached, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -138,6 +141,10 @@ def explain(
             for line in history.newest(connection, subject, limit=_LINES)
         }
         followed = tuple(_followed(connection, found.images))
+        asked = cached_.by_request(connection, found.glance_ids())
+    servers = Servers(problem='Nova was not asked')
+    if with_servers:
+        servers = _servers(site, found.glance_ids(), nova_wait)
     return Explained(
         decision=decision,
         endorsements=endorsements,
@@ -146,14 +153,11 @@ def explain(
         publications=tuple(found.publications),
         blocks=tuple(blocks[name] for name in blocked),
         history=tuple(lines[row] for row in sorted(lines)),
-        servers=(
-            _servers(site, found.glance_ids(), nova_wait)
-            if with_servers
-            else Servers(problem='Nova was not asked')
-        ),
+        servers=servers,
         changes=rules.changes(
             decision, _case(decision, endorsements), tuple(blocked)
         ),
+        cached=(*cached_.by_servers(servers.found), *asked),
     )
 
 
@@ -165,6 +169,11 @@ def _found(connection: sa.Connection, named: str) -> _Named:
     records = store.records(connection, image_id=named)
     if records:
         contents = {records[0].sha512}
+        records += [
+            one
+            for one in store.records(connection, sha512=records[0].sha512)
+            if one.parent == named
+        ]
         return _Named(
             _endorsed(connection, contents),
             records,

@@ -123,7 +123,7 @@ def block(
     def work(
         transaction: database.Transaction,
     ) -> tuple[settle.Withdrawal, ...]:
-        target = _block_target(transaction.connection, named.lower())
+        target = block_target(transaction.connection, named.lower())
         _put_block(transaction, target, True, now, who, reason)
         transaction.remember(now, who, 'image-blocked', target, reason)
         return settle.records(transaction, now)
@@ -145,7 +145,7 @@ def unblock(
         blocked = store.blocks(transaction.connection)
         target = named.lower()
         if target not in blocked:
-            target = _block_target(transaction.connection, target)
+            target = block_target(transaction.connection, target)
         if target not in blocked:
             raise errors.Misconfigured(
                 f'image {named}: expected a blocked one, found none of that '
@@ -174,7 +174,7 @@ def _put_block(
     )
 
 
-def _block_target(connection: sa.Connection, named: str) -> str:
+def block_target(connection: sa.Connection, named: str) -> str:
     """What a block of that name holds on to: an identifier or a SHA-512."""
     if store.images(connection, named=named, with_withdrawn=True):
         return named

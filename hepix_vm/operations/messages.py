@@ -6,7 +6,6 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import hashlib
-from pathlib import Path
 
 from hepix_vm import errors
 from hepix_vm import imagelist
@@ -84,25 +83,6 @@ def refused(exc: errors.Refused) -> Verdict:
         payload=None,
         payload_sha256=None,
     )
-
-
-def read_file(path: Path, limit: int = 64 * 1024 * 1024) -> bytes:
-    """A message's file, whole.
-
-    :raises errors.Misconfigured: when it cannot be read or is no message
-    """
-    try:
-        with path.open('rb') as source:
-            content = source.read(limit + 1)
-    except OSError as exc:
-        raise errors.Misconfigured(
-            f'{path}: expected a readable file, found: {exc.strerror}'
-        ) from exc
-    if len(content) > limit:
-        raise errors.Misconfigured(
-            f'{path}: expected at most {limit} bytes, found more'
-        )
-    return content
 
 
 def show(content: bytes) -> imagelist.ImageList:

@@ -9,13 +9,16 @@ import dataclasses
 import datetime
 from pathlib import Path
 
+from hepix_vm.catalogue import channels
 from hepix_vm.catalogue import condition
 from hepix_vm.catalogue import measures
 from hepix_vm.catalogue import overview
+from hepix_vm.catalogue import published
 from hepix_vm import errors
 from hepix_vm.operations import anchors
-from hepix_vm.operations import serving
+from hepix_vm.operations import sentences
 from hepix_vm.operations import site as site_
+from hepix_vm.operations import withdrawing
 
 _HOUR = 3600
 
@@ -31,6 +34,9 @@ class Glance:
     :ivar next_crl: when the first of all runs out; None: there is none
     :ivar unreadable: why a directory of anchors cannot be read, by name
     :ivar withdrawn_servers: None when Nova was not asked
+    :ivar use: servers on withdrawn images by where they are; as the last sync
+        saw them, unless Nova was asked
+    :ivar channels: those that are on
     :ivar cloud_problem: why Nova could not be asked, or ''
     """
 
@@ -41,6 +47,8 @@ class Glance:
     next_crl: datetime.datetime | None
     unreadable: Mapping[str, str]
     withdrawn_servers: int | None
+    use: tuple[published.Use, ...]
+    channels: tuple[channels.Channel, ...]
     cloud_problem: str
 
 
@@ -81,7 +89,14 @@ def look(site: site_.Site, now: int, ask_nova: bool = False) -> Glance:
         for authority in directory.authorities
         if authority.next_update is not None
     ]
-    servers, cloud_problem = _servers(site, now) if ask_nova else (None, '')
+    use, cloud_problem = stored.published.use, ''
+    servers = None
+    if ask_nova:
+        try:
+            use = _use(site, now)
+            servers = sum(item.servers for item in use)
+        except errors.HepixError as exc:
+            cloud_problem = str(exc)
     return Glance(
         at=now,
         stored=stored,
@@ -90,6 +105,8 @@ def look(site: site_.Site, now: int, ask_nova: bool = False) -> Glance:
         next_crl=min(ends, default=None),
         unreadable=unreadable,
         withdrawn_servers=servers,
+        use=use,
+        channels=tuple(site.notices.ways),
         cloud_problem=cloud_problem,
     )
 
@@ -142,11 +159,15 @@ def _ending(
     return tuple(item[2] for item in sorted(found, key=lambda i: i[:2]))
 
 
-def _servers(site: site_.Site, now: int) -> tuple[int | None, str]:
-    try:
-        return len(serving.on_withdrawn_images(site, now)), ''
-    except errors.HepixError as exc:
-        return None, str(exc)
+def _use(site: site_.Site, now: int) -> tuple[published.Use, ...]:
+    """What runs from withdrawn images now.
+
+    :raises errors.HepixError: when that cannot be asked
+    """
+    return published.used(
+        (one.link.image_id, withdrawing.as_json(one, {}, now))
+        for one in withdrawing.running(site)
+    )
 
 
 def judge(glance: Glance, limits: measures.Limits) -> Verdict:
@@ -183,11 +204,38 @@ def _values(glance: Glance) -> dict[str, float | None]:
         'images': stored.images,
         'approved': stored.approved,
         'waiting': sum(item.images for item in stored.waiting),
+        **_outward(glance),
         'run_anyway': stored.anyway_count,
         'run_anyway_hours': _hours(
             stored.anyway[0].until if stored.anyway else None, at
         ),
         'withdrawn_servers': glance.withdrawn_servers,
+    }
+
+
+def _outward(glance: Glance) -> dict[str, float | None]:
+    """Of the clouds, and of those who are told."""
+    found, at = glance.stored.published, glance.at
+    states = [found.channels[channel] for channel in glance.channels]
+    publish = found.runs.get('publish')
+    return {
+        'publishing_errors': found.unpublished_count,
+        'quarantine_waiting': found.waiting,
+        'quarantine_failed': found.failed,
+        **{
+            f'{name}_failed': None if run is None else int(not run.ok)
+            for name in ('sync', 'withdraw', 'publish')
+            for run in [found.runs.get(name)]
+        },
+        'last_publish_hours': _hours(
+            at, None if publish is None else publish.ended_at
+        ),
+        'undelivered': sum(left for state, left in states if state.failures),
+        'events_given_up': sum(
+            state.given_up
+            for state, _ in states
+            if (state.given_up_at or 0) > at - channels.GIVEN_UP_SHOWN
+        ),
     }
 
 
@@ -206,7 +254,7 @@ def _problems(
         value = values[measure.name]
         grade = measures.grade(measure.name, value, limits)
         if grade is not measures.Grade.OK and value is not None:
-            yield Problem(grade, _sentence(glance, measure.name, value))
+            yield Problem(grade, sentences.of(glance, measure.name, value))
     for name, problem in glance.unreadable.items():
         yield Problem(
             measures.Grade.WARNING,
@@ -217,63 +265,3 @@ def _problems(
             measures.Grade.WARNING,
             f'Nova could not be asked: {glance.cloud_problem}',
         )
-
-
-def _sentence(glance: Glance, name: str, value: float) -> str:
-    """What is wrong, how much of it, and what to do."""
-    stored = glance.stored
-    many = measures.number(value)
-    by_state = {
-        'stale': condition.State.STALE,
-        'distrusted': condition.State.DISTRUSTED,
-        'revoked': condition.State.REVOKED,
-        'misconfigured': condition.State.MISCONFIGURED,
-        'never_synced': condition.State.NEVER,
-    }
-    if name in by_state:
-        names = glance.states[by_state[name]]
-        return f'{many} {by_state[name]} ({_some(names)})'
-    if name == 'failing':
-        names = tuple(item.name for item in stored.failing)
-        return (
-            f'{many} failed {overview.FAILING} times in a row or more '
-            f'({_some(names, int(value))})'
-        )
-    if name == 'waiting':
-        names = tuple(item.subscription for item in stored.waiting)
-        return (
-            f'{many} images wait to be withdrawn ({_some(names)}): run '
-            '"hepix-vm subscription confirm NAME" or ask the endorser'
-        )
-    return _time_sentence(glance, name, value)
-
-
-def _time_sentence(glance: Glance, name: str, value: float) -> str:
-    stored = glance.stored
-    many = measures.number(value)
-    if name == 'subscriptions':
-        return f'{many} subscriptions in the configuration'
-    if name == 'last_sync_hours':
-        return f'nothing was fetched or tried for {many} h'
-    if name == 'next_expiry_hours' and stored.next_expiry is not None:
-        return f'the list of {stored.next_expiry[0]} expires in {many} h'
-    if name == 'crl_hours':
-        first = glance.crls[0].subject if glance.crls else 'an authority'
-        said = f'runs out in {many} h'
-        if value <= 0:
-            said = f'ran out {measures.number(-value)} h ago'
-        return f'the CRL of {first} {said}: run fetch-crl'
-    if name == 'run_anyway_hours' and stored.anyway:
-        return (
-            f'image data sha512:{stored.anyway[0].sha512[:16]}... may run for '
-            f'{many} h more'
-        )
-    return f'{many} servers run from withdrawn images'
-
-
-def _some(names: tuple[str, ...], count: int | None = None) -> str:
-    """A few of the names, and how many more there are."""
-    total = len(names) if count is None else count
-    shown = names[:5]
-    more = total - len(shown)
-    return ', '.join(shown) + (f' and {more} more' if more > 0 else '')

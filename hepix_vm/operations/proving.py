@@ -87,17 +87,19 @@ def _signer(
     def downloading(received: int) -> None:
         told(publish.Progress(image.title, 'download', received, image.size))
 
+    anchors = trust.load(Path(subscription.trust_anchors))
+    # It stays, to be published next, or to be held against a signature that
+    # is put right: neither downloads it again.
     with spool.downloaded(
-        image.uri, image.sha512, image.size, settings, downloading
+        image.uri,
+        image.sha512,
+        image.size,
+        settings,
+        downloading,
+        keep=True,
     ) as path:
         digest = _digest(path, demanded.digest)
-    return proof.verify(
-        subscription,
-        digest,
-        signature,
-        trust.load(Path(subscription.trust_anchors)),
-        now,
-    )
+    return proof.verify(subscription, digest, signature, anchors, now)
 
 
 def _digest(path: Path, algorithm: str) -> bytes:

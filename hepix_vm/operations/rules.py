@@ -64,6 +64,11 @@ def sentences(case: Case) -> tuple[str, ...]:
             f'the brake holds its withdrawal since {_time(image.held_at)}; '
             + ('it runs on' if case.held_run else 'it is not placed')
         )
+    if image.replaced_until is not None and not image.withdrawn:
+        said.append(
+            'a newer version has taken its place; it counts until '
+            f'{_time(image.replaced_until)}, or until that one is published'
+        )
     if case.anyway is not None:
         said.append(
             f'run-anyway until {_time(case.anyway.until)}, by '
@@ -177,6 +182,10 @@ _CHANGES: Mapping[model.Reason, _Change] = {
     ),
     model.Reason.WITHDRAWN: lambda case: (
         _report(case, 'lists it again'),
+        _anyway(case),
+    ),
+    model.Reason.REPLACED: lambda case: (
+        '"hepix-vm publish" brings its newest version into Glance',
         _anyway(case),
     ),
     model.Reason.DISTRUSTED: lambda case: (

@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from hepix_vm.endorse import files
 from hepix_vm import errors
 
 #: Bytes of a configuration file at most.
@@ -51,17 +52,7 @@ def text(path: Path) -> str:
     :raises errors.Misconfigured: it cannot be read, is larger than
         :data:`LARGEST` or is no UTF-8
     """
-    try:
-        with path.open('rb') as stream:
-            content = stream.read(LARGEST + 1)
-    except OSError as exc:
-        raise errors.Misconfigured(
-            f'{path}: expected a readable file, found: {exc.strerror}'
-        ) from exc
-    if len(content) > LARGEST:
-        raise errors.Misconfigured(
-            f'{path}: expected at most {LARGEST} bytes, found more'
-        )
+    content = files.read(path, LARGEST)
     try:
         return content.decode('utf-8')
     except UnicodeDecodeError as exc:

@@ -278,7 +278,8 @@ def _claim(claim: Claim | None) -> list[str]:
 
 def _option(name: str, value: str) -> str:
     """A line that oslo.config reads as exactly this value."""
-    value = value.replace('$', '$$')
+    # Not '$$': behind a backslash of the value that would be read otherwise.
+    value = value.replace('$', r'\$')
     if len(value) > 1 and value[0] == value[-1] and value[0] in '"\'':
         quote = '"' if value[0] == "'" else "'"
         value = f'{quote}{value}{quote}'

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import types
 import urllib.parse
 import uuid
 
@@ -14,6 +15,7 @@ import pytest
 from hepix_vm.catalogue import kept
 from hepix_vm.catalogue import model
 from hepix_vm.catalogue import schema
+from hepix_vm.operations import cached
 from hepix_vm.operations import explaining
 from tests import catalogue_rows
 from tests.unit.catalogue import following
@@ -152,6 +154,47 @@ def test_way_from_the_list_to_glance(explain, site):
     assert found['servers'] == []
     assert 'auth_type' in found['servers_unknown']
     assert 'image block' in found['changes'][0]
+
+
+def test_snapshots_of_servers_and_hosts_that_have_it_cached(
+    explain, rows, site
+):
+    record, child = site.record(DATA), str(uuid.uuid4())
+    rows.record(child, DATA, parent=record, step='snapshot')
+    with site.database.writing() as transaction:
+        transaction.put(
+            schema.precached,
+            {'cloud': 'default', 'aggregate': 'fast', 'image_id': record},
+            {'at': 500},
+        )
+    found = explain.json(record)
+    (of_child,) = (line for line in found['records'] if child in line)
+    assert of_child.endswith(f', snapshot of a server of {record}')
+    assert found['cached'] == [
+        f'hosts of aggregate fast: image {record}, asked to fetch it '
+        '1970-01-01T00:08:20Z'
+    ]
+    assert found['glance'] == [f'{record}: positive', f'{child}: positive']
+    rows.withdraw(DATA)
+    assert f'a snapshot of a server of image {record}' in explain(child).out
+
+
+def test_hosts_have_the_base_of_each_server_that_they_run():
+    servers_of = [
+        ('image', 'one'),
+        ('image', 'one'),
+        ('other', 'one'),
+        ('image', None),
+        (None, 'two'),
+    ]
+    found = cached.by_servers(
+        types.SimpleNamespace(image_id=image, host=host)
+        for image, host in servers_of
+    )
+    assert list(found) == [
+        cached.Cached('image', 'one', 2),
+        cached.Cached('other', 'one', 1),
+    ]
 
 
 def test_text_for_a_person_has_all_of_it_in_its_order(explain, site):

@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import datetime
 import io
+import threading
 
 import pytest
 
@@ -23,19 +24,37 @@ class Terminal(io.StringIO):
         return True
 
 
+class Clock:
+    """Seconds that pass when they are told to."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def last(stream: io.StringIO) -> str:
+    """What was drawn or written last."""
+    return stream.getvalue().replace('\r\x1b[K', '\n').splitlines()[-1]
+
+
 def step(done=0, total=100 * MIB, title='Worker', step='download', message=''):
     return publish.Progress(title, step, done, total, message)
 
 
 def test_terminal_has_one_line_that_is_drawn_again():
-    stream = Terminal()
-    shown = progress.Progress(stream)
-    for done in (0, 25 * MIB, 50 * MIB, 100 * MIB):
+    stream, clock = Terminal(), Clock()
+    shown = progress.Progress(stream, 10, clock)
+    for done in (0, 25 * MIB, 26 * MIB, 50 * MIB, 100 * MIB):
+        # Not for each piece.
+        clock.now += 0.05 if done == 26 * MIB else 1
         shown(step(done))
     shown.close()
     text = stream.getvalue()
     assert text.count('\n') == 1
-    assert text.count('\r') >= 3
+    assert text.count('\r') == 4
+    assert '26%' not in text
     assert '50% of 100.0 MiB' in text
     assert '[' + '#' * 15 + '.' * 15 + ']' in text
     assert '[' + '#' * 30 + ']' in text
@@ -83,6 +102,95 @@ def test_closing_what_never_began_writes_nothing():
     stream = Terminal()
     progress.Progress(stream).close()
     assert stream.getvalue() == ''
+
+
+@pytest.mark.parametrize('terminal', [True, False])
+def test_rate_and_time_left_are_of_the_last_half_minute(terminal):
+    stream = Terminal() if terminal else io.StringIO()
+    clock = Clock()
+    shown = progress.Progress(stream, 10, clock)
+    # Half of it was here already.
+    shown(step(50 * MIB))
+    for second in range(1, 12):
+        clock.now += 1
+        shown(step((50 + second) * MIB))
+    assert last(stream).endswith(', 1.0 MiB/s, 39 s left')
+    for second in range(60):
+        clock.now += 10
+        shown(step(61 * MIB + second * MIB // 100))
+    assert last(stream).endswith(', 0.0 MiB/s, 10 h 40 min left')
+
+
+def test_hour_and_minutes_are_told_as_such():
+    stream, clock = Terminal(), Clock()
+    shown = progress.Progress(stream, 10, clock)
+    shown(step(1 * MIB, 1001 * MIB))
+    clock.now += 1
+    shown(step(2 * MIB, 1001 * MIB))
+    assert last(stream).endswith(', 1.0 MiB/s, 17 min left')
+
+
+def test_download_that_begins_again_has_the_rate_of_its_second_try():
+    stream, clock = Terminal(), Clock()
+    shown = progress.Progress(stream, 10, clock)
+    for done in (10, 90, 0, 10, 20):
+        clock.now += 1
+        shown(step(done * MIB))
+    assert '20% of 100.0 MiB, 10.0 MiB/s, 8 s left' in last(stream)
+
+
+def test_several_downloads_have_one_bar():
+    stream, clock = Terminal(), Clock()
+    shown = progress.Progress(stream, 10, clock)
+    one, done = threading.Event(), threading.Event()
+
+    def download() -> None:
+        shown(step(10 * MIB, title='Other'))
+        clock.now += 1
+        shown(step(20 * MIB, title='Other'))
+        one.set()
+        # A thread that ends gives its number to another.
+        assert done.wait(60)
+
+    thread = threading.Thread(target=download)
+    thread.start()
+    assert one.wait(60)
+    shown(step(30 * MIB))
+    clock.now += 1
+    shown(step(40 * MIB))
+    drawn = last(stream)
+    clock.now += 3600
+    shown(step(50 * MIB))
+    done.set()
+    thread.join()
+    assert drawn == (
+        f'[{"#" * 9}{"." * 21}] 2 images: 30% of 200.0 MiB, 20.0 MiB/s, 7 s '
+        'left'
+    )
+    assert 'Worker: download 50%' in last(stream)
+
+
+def test_threads_that_show_at_once_have_lines_of_their_own():
+    stream = io.StringIO()
+    shown = progress.Progress(stream, interval=3600)
+    together = threading.Barrier(3)
+
+    def download(number: int) -> None:
+        together.wait(60)
+        for done in range(100):
+            shown(step(done * MIB, title=f'Worker {number}'))
+        together.wait(60)
+
+    threads = [
+        threading.Thread(target=download, args=[number]) for number in range(3)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(stream.getvalue().splitlines()) == [
+        f'Worker {number}: download' for number in range(3)
+    ]
 
 
 # Times

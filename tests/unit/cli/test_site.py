@@ -476,6 +476,7 @@ KEYS = [
     'servers',
     'servers_unknown',
     'changes',
+    'cached',
 ]
 
 

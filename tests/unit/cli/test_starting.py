@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Commands that need no database do not wait for its libraries."""
+"""What commands do not need they do not wait for."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 import sys
+
+from cliff import command
+
+from hepix_vm.cli import main
 
 VERIFY = """
 import json, sys
@@ -31,3 +35,15 @@ def test_verifying_a_list_imports_no_database(tmp_path):
     status, heavy = json.loads(done.stdout.splitlines()[-1])
     assert status == 2, done.stderr
     assert heavy == []
+
+
+def test_no_command_reads_about_all_that_is_installed(
+    monkeypatch, capsys, tmp_path
+):
+    def read():
+        raise AssertionError('the metadata of every distribution is read')
+
+    monkeypatch.setattr(command, '_get_distributions_by_modules', read)
+    none = str(tmp_path / 'none')
+    assert main.main(['list', 'verify', none, '--trust-anchors', none]) == 2
+    assert none in capsys.readouterr().err

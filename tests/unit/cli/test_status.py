@@ -3,61 +3,53 @@
 
 from __future__ import annotations
 
-from importlib import util
+import json
 import re
 
 import pytest
 
 from hepix_vm.cli import status
-from hepix_vm.operations import status as operations
+from tests import closed_services as closed
 from tests.unit.cli import commands
 
-FILTER = 'hepix_vm.nova.filter.HepixApprovedImageFilter'
-GOOD_GLANCE = '[image_import_opts]\nimage_import_plugins = [%s]\n'
-OURS = 'hepix_verify,hepix_record'
-GOOD_NOVA = (
-    '[filter_scheduler]\n'
-    'available_filters = nova.scheduler.filters.all_filters\n'
-    f'available_filters = {FILTER}\n'
-    'enabled_filters = ComputeFilter,HepixApprovedImageFilter\n'
-)
-CHECKS = {
-    'Catalogue',
-    'Subscriptions',
-    'Glance import plugins',
-    'Nova scheduler filter',
-}
+CHECKS = {'Catalogue', 'Subscriptions', *closed.CHECKS}
 
 
-class Deployment:
+class Deployment(closed.Services):
     """Files of a controller, and the command over them."""
 
     def __init__(self, site, hepix_vm, folder, capsys):
+        super().__init__(folder)
         self.site = site
         self.file = hepix_vm.file
-        self.glance = folder / 'glance'
-        self.glance.mkdir()
-        self.nova = folder / 'nova.conf'
+        self.more = {}
         self._capsys = capsys
+
+    def append(self, text):
+        """Have more in hepix_vm.conf."""
+        commands.write_configuration(self.site, self.file)
+        with self.file.open('a') as stream:
+            stream.write(text)
+
+    def run(self, *more):
+        """Run the checks."""
+        if not self.file.exists():
+            commands.write_configuration(self.site, self.file)
+        files = {
+            '--config-file': self.file,
+            '--glance-config-dir': self.glance,
+            '--nova-config': self.nova,
+            **self.more,
+            '--cinder-config': self.cinder,
+        }
+        words = [word for pair in files.items() for word in pair]
+        return commands.run(
+            status.main, [*words, 'upgrade', 'check', *more], self._capsys
+        )
 
     def check(self):
         """Run the checks: exit status, and result and text by check."""
-        if not self.file.exists():
-            commands.write_configuration(self.site, self.file)
-        ran = commands.run(
-            status.main,
-            [
-                '--config-file',
-                self.file,
-                '--glance-config-dir',
-                self.glance,
-                '--nova-config',
-                self.nova,
-                'upgrade',
-                'check',
-            ],
-            self._capsys,
-        )
+        ran = self.run()
         return ran.status, results(ran.out)
 
 
@@ -78,16 +70,10 @@ def results(text):
 @pytest.fixture
 def deployment(site, hepix_vm, tmp_path, capsys, monkeypatch):
     """A controller on which everything is as it should be."""
-    if util.find_spec('taskflow') is None:
-        # The plugins are loaded where Glance is installed.
-        monkeypatch.setattr(
-            operations, '_loadable', lambda: {'hepix_verify', 'hepix_record'}
-        )
-    made = Deployment(site, hepix_vm, tmp_path, capsys)
-    (made.glance / 'glance-api.conf').write_text('[DEFAULT]\n')
-    (made.glance / 'glance-image-import.conf').write_text(GOOD_GLANCE % OURS)
-    made.nova.write_text(GOOD_NOVA)
-    return made
+    closed.pretend_installed(monkeypatch)
+    folder = tmp_path / 'services'
+    folder.mkdir()
+    return Deployment(site, hepix_vm, folder, capsys)
 
 
 def test_closed_deployment_passes(deployment):
@@ -134,75 +120,43 @@ def test_subscription_that_cannot_be_used_fails(
     assert said in finding(deployment, 'Subscriptions', 'Failure')
 
 
-@pytest.mark.parametrize(
-    ('text', 'said'),
-    [
-        ('', 'hepix_verify'),
-        (GOOD_GLANCE % '', 'hepix_verify'),
-        (GOOD_GLANCE % 'hepix_verify', 'hepix_record'),
-        (GOOD_GLANCE % 'hepix_record,hepix_verify', 'last'),
-        (GOOD_GLANCE % f'{OURS},no_op', 'last'),
-        (GOOD_GLANCE % f'hepix_verify,{OURS}', 'exactly once'),
-        ('[image_import_opts]\nimage_import_plugins = ' + OURS, 'unchecked'),
-        ('nonsense', 'Failed to parse'),
-        ('[image_import_opts', 'Failed to parse'),
-    ],
-)
-def test_glance_that_imports_unchecked_fails(deployment, text, said):
-    path = deployment.glance / 'glance-image-import.conf'
-    path.write_text(text)
-    assert said in finding(deployment, 'Glance import plugins', 'Failure')
+def test_a_way_that_is_open_fails_and_says_the_line(deployment):
+    path = deployment.glance / 'policy.yaml'
+    path.write_text(re.sub('(?m)^"reactivate".*', '', path.read_text()))
+    detail = finding(deployment, 'Glance: reactivate', 'Failure')
+    assert '"reactivate": "rule:context_is_admin" in policy.yaml' in detail
 
 
-def test_glance_that_may_convert_is_warned(deployment):
-    path = deployment.glance / 'glance-image-import.conf'
-    path.write_text(GOOD_GLANCE % 'hepix_verify,image_conversion,hepix_record')
-    detail = finding(deployment, 'Glance import plugins', 'Warning')
-    assert 'image_conversion' in detail
-
-
-def test_plugin_that_cannot_be_loaded_fails(deployment, monkeypatch):
-    monkeypatch.setattr(operations, '_loadable', lambda: {'hepix_verify'})
-    detail = finding(deployment, 'Glance import plugins', 'Failure')
-    assert 'hepix_record' in detail
-
-
-@pytest.mark.parametrize(
-    ('text', 'said'),
-    [
-        ('', f'available_filters = {FILTER}'),
-        (GOOD_NOVA.replace(f'available_filters = {FILTER}\n', ''), FILTER),
-        (
-            GOOD_NOVA.replace(',HepixApprovedImageFilter', ''),
-            'enabled_filters',
-        ),
-        ('nonsense', 'Failed to parse'),
-    ],
-)
-def test_nova_that_places_anything_fails(deployment, text, said):
-    deployment.nova.write_text(text)
-    detail = finding(deployment, 'Nova scheduler filter', 'Failure')
-    assert said.replace(' ', '') in detail.replace(' ', '')
-
-
-def test_machine_without_glance_and_nova_is_warned(deployment):
-    for path in deployment.glance.iterdir():
-        path.unlink()
-    deployment.nova.unlink()
+def test_what_the_site_has_chosen_is_a_warning(deployment):
+    path = deployment.glance / 'policy.yaml'
+    path.write_text(re.sub('(?m)^"reactivate".*', '', path.read_text()))
+    deployment.append(
+        '[glance_guard]\naccept_open = reactivate\n[nova]\ndry_run = true\n'
+    )
     status_, found = deployment.check()
     assert status_ == 1
-    for check in ('Glance import plugins', 'Nova scheduler filter'):
-        result, detail = found[check]
-        assert result == 'Warning'
-        assert 'not on this machine' in detail
+    warned = {n for n, (result, _) in found.items() if result == 'Warning'}
+    assert warned == {'Glance: reactivate', 'Site: dry-run'}
 
 
-def test_file_that_cannot_be_looked_at_fails(deployment):
-    (deployment.glance / 'glance-api.conf').unlink()
-    # A name that is too long for any file system: stat itself fails.
-    deployment.nova = deployment.glance / ('x' * 300)
-    detail = finding(deployment, 'Nova scheduler filter', 'Failure')
-    assert 'may read it' in detail
+def test_a_way_that_there_is_not_cannot_be_accepted(deployment):
+    deployment.append('[glance_guard]\naccept_open = back-door\n')
+    status_, found = deployment.check()
+    assert status_ == 2
+    assert 'back-door' in found['Catalogue'][1]
+
+
+def test_the_paste_file_of_nova_may_be_elsewhere(deployment):
+    elsewhere = deployment.nova_paste.with_name('other.ini')
+    deployment.nova_paste.rename(elsewhere)
+    finding(deployment, 'Nova: api', 'Warning')
+    deployment.more = {'--nova-paste': elsewhere}
+    assert deployment.check()[0] == 0
+
+
+def test_the_checks_are_there_as_json(deployment):
+    ran = deployment.run('--json')
+    assert {one['check'] for one in json.loads(ran.out)['checks']} == CHECKS
 
 
 def test_without_our_own_configuration_both_checks_of_it_fail(
@@ -216,7 +170,3 @@ def test_without_our_own_configuration_both_checks_of_it_fail(
     for check in ('Catalogue', 'Subscriptions'):
         assert found[check][0] == 'Failure'
         assert 'parallel' in found[check][1]
-
-
-def test_names_in_the_messages_are_those_of_the_package():
-    assert operations.FILTER == FILTER

@@ -6,7 +6,6 @@ from __future__ import annotations
 import datetime
 import hashlib
 import re
-from types import SimpleNamespace
 
 import pytest
 import sqlalchemy as sa
@@ -16,7 +15,9 @@ from hepix_vm.catalogue import measures
 from hepix_vm.catalogue import schema
 from hepix_vm.cli import base
 from hepix_vm import errors
-from hepix_vm.operations import serving
+from hepix_vm.nova import descent
+from hepix_vm.nova import servers as servers_
+from hepix_vm.operations import withdrawing
 from tests import endorser
 from tests.unit.catalogue import following
 
@@ -72,6 +73,11 @@ def test_programs_read_stable_names(well, site):
         'run_anyway',
         'crls',
         'withdrawn_servers',
+        'withdrawn_running',
+        'publishing',
+        'quarantine',
+        'runs',
+        'notices',
         'history',
         'revision',
         'measures',
@@ -384,12 +390,26 @@ def test_a_configuration_that_is_not_there_is_unknown(hepix_vm, tmp_path):
 
 
 def servers(monkeypatch, answer):
-    def asked(site, now):
+    def asked(site):
         if isinstance(answer, Exception):
             raise answer
-        return tuple(SimpleNamespace() for _ in range(answer))
+        return answer
 
-    monkeypatch.setattr(serving, 'on_withdrawn_images', asked)
+    monkeypatch.setattr(withdrawing, 'running', asked)
+
+
+def runs_on(*places):
+    """Servers on a withdrawn image, each of a project and on a host."""
+    return tuple(
+        descent.Running(
+            servers_.Server(
+                f's{number}', 'a | b', project, host, 'ACTIVE', '', 'image'
+            ),
+            descent.Link('image', 'expired'),
+            descent.Relation.IMAGE,
+        )
+        for number, (project, host) in enumerate(places)
+    )
 
 
 def test_no_cloud_is_asked_unless_told(well, monkeypatch):
@@ -398,11 +418,31 @@ def test_no_cloud_is_asked_unless_told(well, monkeypatch):
 
 
 def test_servers_on_withdrawn_images_are_critical(well, monkeypatch):
-    servers(monkeypatch, 2)
+    servers(monkeypatch, runs_on(('p', 'h1'), ('q', None), ('p', 'h1')))
     problem(
-        well, 2, '2 servers run from withdrawn images', arguments=['--servers']
+        well,
+        2,
+        '3 servers run from withdrawn images (2 of project p on host h1, 1 of '
+        'project q on no host (shelved))',
+        arguments=['--servers'],
     )
-    assert fields(well, '--servers')['withdrawn_servers'] == 2
+    found = fields(well, '--servers')
+    assert found['withdrawn_servers'] == 3
+    assert found['withdrawn_running'] == {
+        'servers': 3,
+        'source': 'nova',
+        'where': [
+            {
+                'image_id': 'image',
+                'project': project,
+                'project_name': '',
+                'host': host,
+                'servers': count,
+            }
+            for project, host, count in (('p', 'h1', 2), ('q', '', 1))
+        ],
+    }
+    assert '2 from image in project p on h1' in well('status', '--servers').out
 
 
 def test_without_such_servers_it_is_well(well):

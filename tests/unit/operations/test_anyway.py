@@ -66,7 +66,8 @@ class Ended:
     def sync(self, after: int = 0) -> None:
         self.site.sync(after=after)
         database, now = self.site.database, self.site.now
-        withdraw.deactivate(database, self.glance, now)
+        codes, images = withdraw.withdrawn(database), self.glance.images()
+        withdraw.deactivate(database, self.glance, images, codes, now)
         withdraw.reactivate(database, self.glance, now)
 
     def allow(

@@ -11,14 +11,16 @@ import pytest
 from hepix_vm.catalogue import records
 from hepix_vm import errors
 from hepix_vm.glance import client
+from hepix_vm.nova import projects
 from hepix_vm.nova import servers
+from hepix_vm.nova import volumes
 from tests import endorser
 from tests.unit.catalogue import following
 from tests.unit.catalogue import servers as image_servers
 from tests.unit.cli import commands
 from tests.unit.operations import glances
 
-RAW = b'\x00' * 510 + b'\x55\xaa' + b'a disk' * 100
+RAW = b'\x00' * 512 + b'a disk' * 100
 OTHER = RAW + b'other'
 
 
@@ -85,6 +87,9 @@ def cloud(tmp_path, capsys, monkeypatch) -> Iterator[Cloud]:
         made = Cloud(site, server, capsys)
         monkeypatch.setattr(client, 'Glance', lambda *_: made.glance)
         monkeypatch.setattr(servers, 'Nova', lambda *_: made.nova)
+        monkeypatch.setattr(volumes.Volumes, 'volumes', lambda _: ())
+        monkeypatch.setattr(volumes.Volumes, 'snapshots', lambda _: ())
+        monkeypatch.setattr(projects, 'names', lambda *_: {})
         yield made
     site.close()
 
@@ -118,6 +123,7 @@ def test_publish_tells_each_image(cloud):
         'title',
         'outcome',
         'image_id',
+        'cloud',
         'detail',
     }
     # There is no terminal here: plain lines, on standard error.

@@ -240,7 +240,10 @@ def test_an_endorser_is_read_as_it_was_written(tmp_path_factory, subject):
     assert item.endorser_subject == subject.strip()
 
 
-@pytest.mark.parametrize('text', ['"x"', "'x'", '$x', '$', "'a\"b'"])
+@pytest.mark.parametrize(
+    'text',
+    ['"x"', "'x'", '$x', '$', "'a\"b'", r'\$', r'\$A', r'\\$', '$$', r'$\$'],
+)
 def test_quotes_and_dollars_are_values_not_syntax(tmp_path, text):
     found = change(trust_anchors=text)
     (item,) = loaded(tmp_path, proposed(found)).values()

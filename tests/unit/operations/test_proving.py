@@ -12,6 +12,7 @@ import pytest
 from hepix_vm.catalogue import fetch
 from hepix_vm.catalogue import model
 from hepix_vm.catalogue import subscription
+from hepix_vm.glance import spool
 from hepix_vm.operations import proving
 from hepix_vm.operations import site as site_
 from tests import endorser
@@ -104,6 +105,50 @@ def test_an_image_counts_once_its_signature_was_right(
     assert list(proving.prove(made, site.now)) == []
     site.sync(after=60)
     assert site.decide(DATA) is model.Reason.APPROVED
+
+
+def _images(server: servers.Server) -> int:
+    """How often the image itself was asked for."""
+    return sum(path == '/image' for path, _ in server.asked)
+
+
+def test_an_image_that_was_proven_is_not_downloaded_again(
+    site, server, signer, tmp_path
+) -> None:
+    made = _follow(site, server, _signed(tmp_path / 'signer', DATA), tmp_path)
+    (proved,) = proving.prove(made, site.now)
+    image = proved.image
+    with spool.downloaded(
+        image.uri, image.sha512, image.size, made.fetch
+    ) as path:
+        assert path.read_bytes() == DATA
+    assert _images(server) == 1
+    assert list((tmp_path / 'spool').iterdir()) == []
+
+
+def test_a_signature_that_is_put_right_needs_no_other_download(
+    site, server, signer, tmp_path
+) -> None:
+    other = _signed(tmp_path / 'signer', DATA + b'.')
+    made = _follow(site, server, other, tmp_path)
+    assert 'not signed with the key' in _problem(made, site)
+    server.tell(
+        '/image.sig', servers.answer(_signed(tmp_path / 'signer', DATA))
+    )
+    (proved,) = proving.prove(made, site.now)
+    assert proved.problem == ''
+    assert _images(server) == 1
+
+
+def test_anchors_that_cannot_be_read_cost_no_download(
+    site, server, signer, tmp_path
+) -> None:
+    made = _follow(site, server, _signed(tmp_path / 'signer', DATA), tmp_path)
+    for path in sorted(site.anchors.rglob('*'), reverse=True):
+        path.unlink()
+    site.anchors.rmdir()
+    assert 'anchor' in _problem(made, site)
+    assert _images(server) == 0
 
 
 def _problem(made: site_.Site, site: following.Site) -> str:

@@ -29,6 +29,7 @@ IMAGE = store.Image(
     proven=False,
     first_seen=1,
     held_at=None,
+    replaced_until=None,
     vo='atlas',
     title='Worker',
     uri='http://h/i',
@@ -116,6 +117,11 @@ def test_rule_of_the_site_in_words(given, said):
         (case({'image_signature': SIGNATURE}), 'has not been checked'),
         (case(held_at=60), 'since 1970-01-01T00:01:00Z; it is not placed'),
         (case(held_at=60, held_run=True), 'it runs on'),
+        (
+            case(replaced_until=60),
+            'it counts until 1970-01-01T00:01:00Z, or until that one is '
+            'published',
+        ),
         (
             case(anyway=store.Anyway(120, 60, 'joe', 'needed')),
             'run-anyway until 1970-01-01T00:02:00Z, by joe at '
