@@ -2,7 +2,8 @@
 """What the two import plugins do.
 
 1. hepix_verify hashes the staged bytes; an approved endorsement of exactly
-   these bytes (SHA-512 and size) lets the import go on. Unless they will be
+   these bytes (SHA-512 and size), or of those that publishing has made them
+   of, lets the import go on. Unless they will be
    converted, their hash is pinned: set on the image beforehand, so that
    Glance itself refuses to store other bytes.
 2. Other plugins may convert the bytes, where the site allows it.
@@ -20,6 +21,7 @@ from typing import Any
 
 from oslo_log import log
 
+from hepix_vm.catalogue import boot
 from hepix_vm.catalogue import database
 from hepix_vm.catalogue import model
 from hepix_vm.catalogue import reader
@@ -47,23 +49,30 @@ def verify(job: flow.ImportJob, file_path: str, glance: Any) -> None:
     settings = inside.settings(glance)
     changing = _changing(job, glance, settings)
     image = job.image_repo.get(job.image_id)
+    _begin(job, settings)
     hashes = _hashed(job, file_path, glance, image.size)
     sha512 = hashes.digests['sha512']
-    decision = reader.shared(settings.reader).decide_bytes(
-        sha512, hashes.size, _project(image.owner, settings)
-    )
-    _log(job, decision)
-    if not decision.approved:
-        raise refusal.NotApproved(decision.sentence)
     with _writer(settings) as store:
-        records.Records(store).verified(
+        writing = records.Records(store)
+        found = reader.shared(settings.reader).decide_staged(
+            sha512,
+            hashes.size,
+            writing.published_as(job.image_id),
+            _project(image.owner, settings),
+        )
+        _log(job, found.decision)
+        if not found.decision.approved:
+            raise refusal.NotApproved(found.decision.sentence)
+        writing.verified(
             image_id=job.image_id,
             task_id=job.task_id,
             project=image.owner or '',
-            sha512=sha512,
-            size=hashes.size,
+            sha512=found.sha512,
+            size=found.size,
             created_at=_seconds(image.created_at),
             now=int(time.time()),
+            staged=(sha512, hashes.size),
+            step=found.step,
         )
     if not changing:
         _pin(job, sha512)
@@ -81,18 +90,22 @@ def record(job: flow.ImportJob, file_path: str, glance: Any) -> None:
     with _writer(settings) as store:
         writing = records.Records(store)
         pending = writing.pending(job.image_id, job.task_id)
-        sha512, size = pending.sha512, pending.size
+        sha512, size = pending.final_sha512, pending.final_size
         if changing:
             image = job.image_repo.get(job.image_id)
             hashes = _hashed(job, file_path, glance, image.size, True)
             sha512, size = hashes.digests['sha512'], hashes.size
         _pin(job, sha512)
+        image = job.image_repo.get(job.image_id)
         writing.positive(
             image_id=job.image_id,
             task_id=job.task_id,
             final_sha512=sha512,
             final_size=size,
             now=int(time.time()),
+            boots_with=boot.stored(
+                boot.of_glance(image.min_disk, image.extra_properties)
+            ),
         )
     LOG.info(
         'verdict=recorded image=%s sha512=%s converted_by=%s',
@@ -100,6 +113,16 @@ def record(job: flow.ImportJob, file_path: str, glance: Any) -> None:
         sha512,
         ','.join(changing) or '-',
     )
+
+
+def _begin(job: flow.ImportJob, settings: inside.InsideSettings) -> None:
+    """Whatever an earlier import has left of a record counts no more."""
+    # Unless another one has taken over: then its record is the right one.
+    job.action_wrapper.assert_task_lock()
+    with _writer(settings) as store:
+        records.Records(store).begun(
+            job.image_id, job.task_id, int(time.time())
+        )
 
 
 def _project(owner: str | None, settings: inside.InsideSettings) -> str | None:

@@ -12,6 +12,7 @@ from glance.common.scripts import utils as scripts
 from oslo_log import log
 
 from hepix_vm.catalogue import model
+from hepix_vm.catalogue import records
 from hepix_vm import errors
 from hepix_vm.glance import flow
 from hepix_vm.glance import listing
@@ -46,6 +47,8 @@ def _sentence(exc: Exception, image_id: str) -> str:
         return _refused(
             image_id, 'misconfigured', f'{exc}; tell the operators', error=True
         )
+    if isinstance(exc, records.Withdrawn):
+        return _refused(image_id, exc.code, str(exc))
     if isinstance(exc, errors.NotBelieved):
         return _refused(image_id, 'import-refused', str(exc))
     if isinstance(exc, errors.TryAgain):

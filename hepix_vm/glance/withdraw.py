@@ -2,25 +2,35 @@
 """Glance follows the catalogue: what no longer approves is deactivated.
 
 The record was withdrawn first, so Nova refuses the image whether or not
-this succeeds; and an image that somebody reactivated by hand is deactivated
-again by the next run. What was deactivated here, and nothing else, is
-reactivated when its record has become good again.
+this succeeds; and an image that somebody reactivated by hand, or that was
+still being imported when its record was withdrawn, is deactivated by the
+next run. What was deactivated here, and nothing else, is reactivated when
+its record has become good again.
+
+Only images with a record of ours are touched. What more becomes of those that
+this suite brought in is in :mod:`hepix_vm.glance.removing`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from collections.abc import Iterable
+from collections.abc import Mapping
 import dataclasses
 
 from oslo_log import log
 import sqlalchemy as sa
 
 from hepix_vm.catalogue import database
+from hepix_vm.catalogue import described
 from hepix_vm.catalogue import excerpt
 from hepix_vm.catalogue import model
+from hepix_vm.catalogue import notices
 from hepix_vm.catalogue import schema
 from hepix_vm.catalogue import store
 from hepix_vm import errors
 from hepix_vm.glance import client
+from hepix_vm.glance import publications
 
 LOG = log.getLogger(__name__)
 
@@ -50,62 +60,59 @@ class Reactivated:
     error: str
 
 
-def deactivate(
-    database_: database.Database, glance: client.Glance, now: int
-) -> tuple[Deactivated, ...]:
-    """Deactivate every active image whose record is withdrawn.
-
-    Only images with a record of ours are touched.
-
-    :raises errors.TryAgain: when Glance cannot be asked at all
-    """
+def withdrawn(database_: database.Database) -> dict[str, str]:
+    """Reason code by id of each image whose record was withdrawn."""
     with database_.reading() as connection:
-        withdrawn = {
+        return {
             record.image_id: record.reason
             for record in store.records(
                 connection, [model.RecordState.WITHDRAWN]
             )
         }
-    if not withdrawn:
-        return ()
+
+
+def deactivate(
+    database_: database.Database,
+    glance: client.Glance,
+    images: Iterable[client.GlanceImage],
+    codes: Mapping[str, str],
+    now: int,
+) -> tuple[Deactivated, ...]:
+    """Deactivate every active image whose record is withdrawn.
+
+    Only images with a record of ours are touched.
+
+    :param images: as Glance lists them
+    :param codes: see :func:`withdrawn`
+    """
     done = []
-    for image in glance.images(status='active'):
-        if image.image_id not in withdrawn:
+    for image in images:
+        if image.status != 'active' or image.image_id not in codes:
             continue
-        error = ''
-        try:
-            glance.deactivate(image.image_id)
-        except errors.HepixError as exc:
-            error = str(exc)
-        else:
+        code = codes[image.image_id]
+        error = tried(glance.deactivate, image.image_id)
+        if not error:
             # Afterwards: what was never done must not be undone.
             _mark(database_, image.image_id, now)
-        LOG.warning(
-            'verdict=%s image=%s code=%s %s',
-            'failed' if error else 'deactivated',
-            image.image_id,
-            withdrawn[image.image_id],
-            error,
-        )
-        done.append(
-            Deactivated(
-                image.image_id,
-                image.name,
-                withdrawn[image.image_id],
-                error,
-            )
-        )
+        say('deactivated', image.image_id, code, error)
+        done.append(Deactivated(image.image_id, image.name, code, error))
     return tuple(done)
 
 
 def reactivate(
-    database_: database.Database, glance: client.Glance, now: int
+    database_: database.Database,
+    glance: client.Glance,
+    now: int,
+    elsewhere: bool = False,
 ) -> tuple[Reactivated, ...]:
     """Reactivate what :func:`deactivate` did, where it is good again.
 
     Somebody else's deactivation stands, and so does that of an image that is
-    not approved this moment or not the one that was recorded.
+    not approved this moment or not the one that was recorded. What was
+    hidden is shown again by the next publishing.
 
+    :param elsewhere: whether an image that is not in this Glance may be in
+        another one
     :raises errors.TryAgain: when Glance cannot be asked at all
     """
     table = schema.glance_record
@@ -121,61 +128,109 @@ def reactivate(
     done = []
     for record in snapshot.records.values():
         image = glance.image(record.image_id)
+        if image is None and elsewhere:
+            continue
         if image is None or image.status != 'deactivated':
             # Deleted, or somebody else decided.
             _mark(database_, record.image_id, None)
             continue
-        facts = model.ImageFacts(
-            image.image_id,
-            image.size,
-            image.created_at,
-            image.sha512,
-        )
-        decision = model.decide_image(snapshot, facts, None, now, 1)
-        if image.created_at is None or not decision.approved:
-            LOG.warning(
-                'verdict=not-reactivated image=%s code=%s %s',
-                image.image_id,
-                decision.code,
-                decision.detail,
-            )
-            continue
-        done.append(_reactivated(database_, glance, image, decision))
+        found = _good_again(database_, glance, image, snapshot, now)
+        done += [] if found is None else [found]
     return tuple(done)
 
 
-def _reactivated(
+def _good_again(
     database_: database.Database,
     glance: client.Glance,
     image: client.GlanceImage,
-    decision: model.Decision,
-) -> Reactivated:
-    error = ''
+    snapshot: model.Snapshot,
+    now: int,
+) -> Reactivated | None:
+    """Reactivate one image if it is approved and the one recorded."""
+    facts = model.ImageFacts(
+        image.image_id, image.size, image.created_at, image.sha512
+    )
+    decision = model.decide_image(snapshot, facts, None, now, 1)
+    if image.created_at is None or not decision.approved:
+        LOG.warning(
+            'verdict=not-reactivated image=%s code=%s %s',
+            image.image_id,
+            decision.code,
+            decision.detail,
+        )
+        return None
+    error = tried(glance.reactivate, image.image_id)
+    if not error:
+        _mark_reactivated(database_, image.image_id, decision, now)
+    say('reactivated', image.image_id, decision.code, error)
+    return Reactivated(image.image_id, image.name, error)
+
+
+def tried(call: Callable[..., None], *values: object) -> str:
+    """Ask Glance for one thing; '' when it obeyed, else why not."""
     try:
-        glance.reactivate(image.image_id)
+        call(*values)
     except errors.HepixError as exc:
-        error = str(exc)
-    else:
-        _mark(database_, image.image_id, None)
+        return str(exc)
+    return ''
+
+
+def say(verdict: str, image_id: str, code: str, error: str) -> None:
+    """Log what became of an image; an error says that nothing did."""
     LOG.warning(
         'verdict=%s image=%s code=%s %s',
-        'failed' if error else 'reactivated',
-        image.image_id,
-        decision.code,
+        'failed' if error else verdict,
+        image_id,
+        code,
         error,
     )
-    return Reactivated(image.image_id, image.name, error)
 
 
 def _mark(database_: database.Database, image_id: str, at: int | None) -> None:
     """Note whether, and when, it was us who deactivated an image."""
-    table = schema.glance_record
+    database_.transact(lambda made: _marked(made, image_id, at))
+
+
+def _mark_reactivated(
+    database_: database.Database,
+    image_id: str,
+    decision: model.Decision,
+    now: int,
+) -> None:
+    """Note that an image is its users' again, and tell it."""
+    table = schema.publication
 
     def work(transaction: database.Transaction) -> None:
+        _marked(transaction, image_id, None)
         transaction.execute(
             table.update()
-            .where(table.c.image_id == image_id)
-            .values(deactivated_at=at)
+            .where(
+                table.c.image_id == image_id,
+                table.c.state == publications.State.ACTIVE.value,
+            )
+            .values(retired_at=None)
+        )
+        transaction.remember(
+            now, 'sync', 'image-reactivated', image_id, decision.sentence
+        )
+        notices.write(
+            transaction,
+            now,
+            'image.reactivated',
+            image_id,
+            described.image(transaction.connection, image_id)
+            | {'code': decision.code.value, 'detail': decision.detail},
         )
 
     database_.transact(work)
+
+
+def _marked(
+    transaction: database.Transaction, image_id: str, at: int | None
+) -> None:
+    table = schema.glance_record
+    transaction.execute(
+        table.update()
+        .where(table.c.image_id == image_id)
+        .values(deactivated_at=at)
+    )
