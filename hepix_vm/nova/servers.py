@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 import dataclasses
+import datetime
 from typing import Any
 
 from keystoneauth1 import exceptions as ks_exc
@@ -22,7 +23,15 @@ _PAGE = 500
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Server:
-    """A server as Nova shows it to an administrator."""
+    """A server as Nova shows it to an administrator.
+
+    :ivar created: as Nova tells it, such as 2026-11-21T12:00:00Z
+    :ivar image_id: what its root disk was made of, by the last boot or
+        rebuild; None: its root disk is a volume. The image of a rescue is
+        not told by Nova.
+    :ivar root_device: such as ``/dev/vda``
+    :ivar volumes: ids of all that is attached, or would be after unshelving
+    """
 
     server_id: str
     name: str
@@ -31,6 +40,26 @@ class Server:
     status: str
     created: str
     image_id: str | None
+    root_device: str | None = None
+    volumes: tuple[str, ...] = ()
+
+    @property
+    def runs(self) -> bool:
+        """Whether it is on a host, or shelved and may return to one.
+
+        A server that no host took (refused, or being placed) runs nothing.
+        """
+        return bool(self.host) or self.status.startswith('SHELVED')
+
+    def age(self, now: int) -> int | None:
+        """Seconds since it was created; None when Nova does not say."""
+        try:
+            moment = datetime.datetime.fromisoformat(self.created)
+        except ValueError:
+            return None
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=datetime.UTC)
+        return max(0, now - int(moment.timestamp()))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -53,7 +82,8 @@ class Nova:
         self, session: Any, region: str | None, interface: str
     ) -> None:
         self._client = nova_client.Client(
-            '2.1',
+            # The first that tells the root device; every Nova has it.
+            '2.3',
             session=session,
             region_name=region,
             endpoint_type=interface,
@@ -133,4 +163,11 @@ def _server(server: Any) -> Server:
         status=str(server.status),
         created=str(server.created),
         image_id=str(image['id']) if image else None,
+        root_device=getattr(server, 'OS-EXT-SRV-ATTR:root_device_name', None),
+        volumes=tuple(
+            str(volume['id'])
+            for volume in getattr(
+                server, 'os-extended-volumes:volumes_attached', ()
+            )
+        ),
     )

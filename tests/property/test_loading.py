@@ -106,12 +106,32 @@ blocks = st.fixed_dictionaries(
         ),
     }
 )
+conversions = st.fixed_dictionaries(
+    {
+        'table': st.just(schema.derived),
+        'key': st.builds(
+            lambda made, origin: {'sha512': made, 'origin_sha512': origin},
+            st.sampled_from(CONTENTS),
+            st.sampled_from(CONTENTS),
+        ),
+        'values': st.fixed_dictionaries(
+            {
+                'size': st.integers(0, 9),
+                'origin_size': st.integers(0, 9),
+                'step': st.sampled_from(['gunzip', 'ova']),
+                'at': st.just(1),
+            }
+        ),
+    }
+)
 #: Transactions, and where a reader looks in between.
 stories = st.lists(
     st.one_of(
         st.just('look'),
         st.lists(
-            st.one_of(subscriptions, endorsements, records, blocks),
+            st.one_of(
+                subscriptions, endorsements, records, blocks, conversions
+            ),
             min_size=1,
             max_size=4,
         ),

@@ -3,10 +3,13 @@
 
 from collections.abc import Iterator
 import concurrent.futures
+import logging
 import os
 import pathlib
 import time
+import types
 from typing import Any
+import uuid
 
 from oslo_config import cfg
 import pytest
@@ -22,12 +25,14 @@ from hepix_vm.catalogue import schema
 from hepix_vm.conf import inside
 from hepix_vm.nova import filter as hepix_filter
 from tests import catalogue_rows
+from tests import nova_databases
 
 objects.register_all()
 
 IMAGE = 'aaaaaaaa-0000-4000-8000-000000000001'
 OTHER = 'bbbbbbbb-0000-4000-8000-000000000002'
 SERVER = 'cccccccc-0000-4000-8000-000000000003'
+EXISTING = 'dddddddd-0000-4000-8000-000000000004'
 DATA = b'endorsed bytes'
 HOSTS = [object(), object()]
 
@@ -62,14 +67,15 @@ def ours(path: pathlib.Path) -> hepix_filter.HepixApprovedImageFilter:
     return hepix_filter.HepixApprovedImageFilter(host_configuration(path))
 
 
-@pytest.fixture
-def existing(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Servers that Nova says it has placed; its database is not here."""
-    known: dict[str, Any] = {}
-    monkeypatch.setattr(
-        hepix_filter, '_exists', lambda server: known.get(server, False)
-    )
-    return known
+@pytest.fixture(scope='module', autouse=True)
+def servers(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[nova_databases.Servers]:
+    """Nova's own databases, in which the server is new."""
+    with nova_databases.made(tmp_path_factory.mktemp('nova')) as known:
+        known.new(SERVER)
+        known.existing(EXISTING)
+        yield known
 
 
 def spec(image: str | None = IMAGE, **values: Any) -> Any:
@@ -83,8 +89,12 @@ def spec(image: str | None = IMAGE, **values: Any) -> Any:
 
 
 def refused(one: Any, request: Any) -> str:
+    return refused_of(one, HOSTS, request)
+
+
+def refused_of(one: Any, hosts: list[Any], request: Any) -> str:
     with pytest.raises(exception.NoValidHost) as refusal:
-        list(one.filter_all(HOSTS, request))
+        list(one.filter_all(hosts, request))
     return str(refusal.value)
 
 
@@ -107,13 +117,11 @@ def test_an_approved_image_keeps_all_hosts(ours: Any) -> None:
     assert handler.get_filtered_objects([ours], HOSTS, spec()) == HOSTS
 
 
-@pytest.mark.usefixtures('existing')
 def test_another_image_is_refused_with_the_reason(ours: Any) -> None:
     text = refused(ours, spec(OTHER))
     assert f'image {OTHER} is refused (no-record)' in text
 
 
-@pytest.mark.usefixtures('existing')
 def test_an_empty_request_is_refused(ours: Any) -> None:
     assert 'volume-boot' in refused(ours, objects.RequestSpec())
 
@@ -123,21 +131,137 @@ def test_it_runs_once_for_many_servers(ours: Any) -> None:
     assert not ours.run_filter_for_index(1)
 
 
-def test_servers_that_exist_may_move(
-    ours: Any, existing: dict[str, Any]
+def test_servers_that_exist_may_move(ours: Any) -> None:
+    moved = spec(OTHER, instance_uuid=EXISTING)
+    assert list(ours.filter_all(HOSTS, moved)) == HOSTS
+    moved.scheduler_hints = {'_nova_check_type': ['rebuild']}
+    assert 'no-record' in refused(ours, moved)
+    moved.image.id = IMAGE
+    assert list(ours.filter_all(HOSTS, moved)) == HOSTS
+
+
+def test_kernel_of_a_rebuild_is_looked_at(
+    ours: Any, servers: nova_databases.Servers
 ) -> None:
-    existing[SERVER] = True
-    assert list(ours.filter_all(HOSTS, spec(OTHER))) == HOSTS
-    rebuild = {'_nova_check_type': ['rebuild']}
-    assert 'no-record' in refused(ours, spec(OTHER, scheduler_hints=rebuild))
+    server = str(uuid.uuid4())
+    servers.existing(server, kernel=OTHER)
+    rebuilt = spec(
+        instance_uuid=server,
+        scheduler_hints={'_nova_check_type': ['rebuild']},
+    )
+    assert 'no-record' in refused(ours, rebuilt)
+    assert f'image {OTHER} is refused' in refused(ours, rebuilt)
 
 
-def test_without_nova_s_database_a_server_counts_as_new(ours: Any) -> None:
-    # Nothing configures a database here, so asking Nova fails.
+@pytest.mark.parametrize('server', [None, str(uuid.UUID(int=1))])
+def test_server_that_nova_does_not_know_is_refused(
+    ours: Any, server: str | None
+) -> None:
+    request = spec(instance_uuid=server or SERVER)
+    if server is None:
+        del request.instance_uuid
+    assert 'internal-error' in refused(ours, request)
+    request.image.id = OTHER
+    assert 'no-record' in refused(ours, request)
+
+
+def test_without_nova_s_database_a_server_counts_as_new_and_unknown(
+    ours: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*arguments: object) -> None:
+        raise OSError('the database is away')
+
+    monkeypatch.setattr(objects.BuildRequest, 'get_by_instance_uuid', away)
     assert 'no-record' in refused(ours, spec(OTHER))
+    assert 'internal-error' in refused(ours, spec())
 
 
-@pytest.mark.usefixtures('existing')
+def test_another_image_that_boots_is_found_and_named(
+    ours: Any, servers: nova_databases.Servers
+) -> None:
+    server = str(uuid.uuid4())
+    servers.new(
+        server,
+        [nova_databases.mapping('image', 'local', 0, image_id=OTHER)],
+    )
+    text = refused(ours, spec(instance_uuid=server))
+    assert f'image {OTHER} is refused (no-record)' in text
+    assert text.endswith(f'; its images: {IMAGE}, {OTHER}')
+
+
+def test_one_line_of_the_log_says_what_was_refused(
+    ours: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    refused(ours, spec(OTHER))
+    assert list(ours.filter_all(HOSTS, spec())) == HOSTS
+    said = [r.getMessage() for r in caplog.records if 'verdict' in r.msg]
+    ends = f'server={SERVER} project=project: '
+    assert len(said) == 2
+    assert said[0].startswith(
+        f'verdict=refused image={OTHER} list=- code=no-record {ends}'
+    )
+    assert said[1].startswith(f'verdict=approved image={IMAGE} list=')
+
+
+SCOPES = {
+    'dry_run = true': 'would-refuse',
+    'exempt_projects = project': 'exempt',
+    'enforced_projects = other': 'exempt',
+}
+
+
+@pytest.mark.parametrize('option', sorted(SCOPES))
+def test_what_is_not_enforced_is_logged(
+    path: pathlib.Path, option: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path.write_text(f'{path.read_text()}\n[nova]\n{option}\n')
+    ours = hepix_filter.HepixApprovedImageFilter(host_configuration(path))
+    assert list(ours.filter_all(HOSTS, spec(OTHER))) == HOSTS
+    said = [r.getMessage() for r in caplog.records if 'verdict' in r.msg]
+    assert len(said) == 1
+    assert said[0].startswith(
+        f'verdict={SCOPES[option]} image={OTHER} list=- code=no-record '
+    )
+
+
+def test_dry_run_survives_what_it_does_not_understand(
+    path: pathlib.Path,
+) -> None:
+    path.write_text(f'{path.read_text()}\n[nova]\ndry_run = true\n')
+    ours = hepix_filter.HepixApprovedImageFilter(host_configuration(path))
+    assert list(ours.filter_all(HOSTS, object())) == HOSTS
+
+
+def host(*values: str | None) -> types.SimpleNamespace:
+    """A host in aggregates whose metadata is this."""
+    metadata = ({} if v is None else {'hepix_enforce': v} for v in values)
+    return types.SimpleNamespace(
+        aggregates=[objects.Aggregate(metadata=one) for one in metadata]
+    )
+
+
+def test_refused_server_goes_to_hosts_outside(
+    path: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path.write_text(f'{path.read_text()}\n[nova]\nenforce = aggregates\n')
+    ours = hepix_filter.HepixApprovedImageFilter(host_configuration(path))
+    free = [host(), host(None), host('false', None), host('0')]
+    bound = [
+        host('true'),
+        host('True', None),
+        host('false', 'yes'),
+        host('perhaps'),
+        object(),
+    ]
+    assert list(ours.filter_all([*free, *bound], spec(OTHER))) == free
+    assert list(ours.filter_all([*free, *bound], spec())) == [*free, *bound]
+    assert 'verdict=other-hosts' in caplog.text
+    assert 'verdict=refused' not in caplog.text
+    assert 'no-record' in refused_of(ours, bound, spec(OTHER))
+    assert 'verdict=refused' in caplog.text
+
+
 def test_withdrawal_and_blocking_act(
     ours: Any, rows: catalogue_rows.Rows
 ) -> None:
@@ -167,7 +291,6 @@ def wait_for_refusal(ours: Any, code: str) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.usefixtures('existing')
 def test_a_missing_configuration_refuses_and_heals(
     tmp_path: pathlib.Path, path: pathlib.Path
 ) -> None:
@@ -181,7 +304,6 @@ def test_a_missing_configuration_refuses_and_heals(
     assert list(ours.filter_all(HOSTS, spec())) == HOSTS
 
 
-@pytest.mark.usefixtures('existing')
 def test_a_store_that_was_never_there_refuses(
     tmp_path: pathlib.Path,
 ) -> None:
