@@ -157,6 +157,13 @@ class Server(abc.ABC):
     def freeze(self) -> None:
         """From now on it accepts connections and says nothing."""
         processes.send(self._members(), signal.SIGSTOP)
+        # A busy machine takes a moment to stop the last of its threads.
+        waits.until(
+            'the server to be frozen',
+            lambda: all(map(_stopped, self._members())),
+            SOON,
+            interval=0.01,
+        )
 
     def resume(self) -> None:
         """Go on after :meth:`freeze`."""
@@ -170,6 +177,18 @@ class Server(abc.ABC):
             yield
         finally:
             self.resume()
+
+
+def _stopped(pid: int) -> bool:
+    """Whether no thread of a process runs (``proc(5)``, ``stat``)."""
+    try:
+        stats = [
+            one.read_text() for one in Path(f'/proc/{pid}/task').glob('*/stat')
+        ]
+    except (FileNotFoundError, ProcessLookupError):
+        # One has ended meanwhile.
+        return False
+    return all(stat.rpartition(')')[2].split()[0] in 'TtZX' for stat in stats)
 
 
 def _as_account(account: str | None, command: list[str]) -> list[str]:

@@ -13,7 +13,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 import contextlib
 import dataclasses
+import functools
+import gc
 import importlib
+from importlib import metadata
 import json
 import os
 from pathlib import Path
@@ -62,7 +65,8 @@ class Runner:
         :param fault: ``kill=N``: by SIGKILL before step N; ``away=N``: the
             database fails from step N on; ``once=N``: at step N alone;
             ``pages=N``: no more pages in the file than N;
-            ``now=SECONDS``: what the clock says
+            ``now=SECONDS``: what the clock says; ``pid=FILE``: where the
+            process notes who it is, for others to kill it
         """
         self.begin(argv, **fault)
         return self.end()
@@ -152,6 +156,8 @@ def _run(argv: list[str], fault: dict[str, Any], told: int) -> int:
     sa.event.listen(sa.Engine, 'before_cursor_execute', steps)
     sa.event.listen(sa.Engine, 'commit', steps)
     sa.event.listen(sa.pool.Pool, 'connect', steps.limit)
+    if 'pid' in fault:
+        Path(fault['pid']).write_text(str(os.getpid()))
     if 'now' in fault:
         base.now = lambda: int(fault['now'])
     try:
@@ -165,6 +171,8 @@ def _forked(argv: list[str], fault: dict[str, Any]) -> dict[str, Any]:
         out, err, told, imported = (
             stack.enter_context(tempfile.TemporaryFile()) for _ in range(4)
         )
+        # The child need not look through all that was imported.
+        gc.freeze()
         child = os.fork()
         if not child:
             status = 70
@@ -199,6 +207,10 @@ def _serve() -> None:
     import hepix_vm.cli.configured
     import hepix_vm.cli.syncing  # noqa: F401 - before the first fork
 
+    # What is installed stays; to read about it takes as long as all the rest
+    # of a short command.
+    metadata.entry_points = functools.cache(metadata.entry_points)
+    metadata.entry_points(group='hepix_vm.cli')
     for line in sys.stdin:
         argv, fault = json.loads(line)
         print(json.dumps(_forked(argv, fault)), flush=True)

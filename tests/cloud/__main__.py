@@ -79,7 +79,7 @@ def _report(line: str) -> None:
 
 
 def _run_python(release: str, arguments: list[str]) -> None:
-    venv = environment.services(releases.RELEASES[release], _report)
+    venv = environment.services(releases.named(release), _report)
     python = str(venv / 'bin' / 'python')
     os.chdir(supervisor.ROOT)
     os.execv(python, [python, *arguments])

@@ -163,6 +163,20 @@ class Cloud:
             step, argv=known.argv, environment=known.environment
         )
 
+    def start(self, service: steps.Service) -> None:
+        """Start a further process, and wait until it is ready.
+
+        It ends with the cloud, or by :meth:`end_further`.
+
+        :raises errors.CloudError: when it does not become ready
+        """
+        steps.run(self._supervisor, [service], lambda _: None)
+
+    def end_further(self, name: str) -> None:
+        """End a process that :meth:`start` started, and forget it."""
+        self._supervisor.end(name)
+        self._supervisor.forget(name)
+
     def stop(self, name: str) -> None:
         """End one service, as a failure would; :meth:`restart` brings it back.
 
@@ -170,6 +184,14 @@ class Cloud:
         """
         self._as_started(name)
         self._supervisor.end(name)
+
+    def kill(self, name: str) -> None:
+        """End one service as a loss of power would.
+
+        :raises errors.CloudError: when there is no such service
+        """
+        self._as_started(name)
+        self._supervisor.kill(name)
 
     def is_running(self, name: str) -> bool:
         """Say whether the process of a service is alive."""

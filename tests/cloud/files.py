@@ -51,10 +51,12 @@ def write(site: sites.Site) -> None:
         _write(
             site.etc(folder) / f'{name}.conf', configuration.render(content)
         )
-    _write(
-        site.etc('glance') / 'glance-api-paste.ini',
-        _shipped(site, 'glance/glance-api-paste.ini'),
-    )
+    paste = _shipped(site, 'glance/glance-api-paste.ini')
+    if site.options.glance_guard is not None:
+        paste = settings.with_guard(
+            paste, ' authtoken context ', site.options.glance_guard
+        )
+    _write(site.etc('glance') / 'glance-api-paste.ini', paste)
     _write(
         site.etc('glance') / 'policy.yaml',
         # JSON is YAML.
@@ -63,10 +65,18 @@ def write(site: sites.Site) -> None:
     paste = _shipped(site, 'nova/api-paste.ini')
     if site.options.context_app is not None:
         paste = settings.with_context_app(paste, site.options.context_app)
+    if site.options.nova_guard is not None:
+        paste = settings.with_guard(
+            paste, ' authtoken keystonecontext ', site.options.nova_guard
+        )
     _write(site.etc('nova') / 'api-paste.ini', paste)
     _write(
         site.etc('cinder') / 'api-paste.ini',
         _shipped(site, 'cinder/api-paste.ini'),
+    )
+    _write(
+        site.etc('cinder') / 'policy.yaml',
+        json.dumps(dict(site.options.cinder_policy), indent=1),
     )
     _write(site.etc('cinder') / 'shares', f'{volumes.share(site)}\n')
     volumes.write_programs(site)

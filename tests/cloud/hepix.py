@@ -3,7 +3,9 @@
 
 from collections.abc import Mapping
 import contextlib
+import functools
 import pathlib
+import types
 
 from hepix_vm.catalogue import database
 from hepix_vm.catalogue import migrations
@@ -17,6 +19,11 @@ DATABASE = 'hepix_vm'
 IMPORT_PLUGINS = ('hepix_verify', 'hepix_record')
 FILTER = 'hepix_vm.nova.filter.HepixApprovedImageFilter'
 IMPORT_METHODS = '[glance-direct,web-download,copy-image,glance-download]'
+GLANCE_GUARD = 'hepix_vm.glance.guard:filter_factory'
+NOVA_GUARD = 'hepix_vm.nova.guard:filter_factory'
+PROTECTIONS = (
+    CHECKOUT / 'etc' / 'hepix_vm' / 'glance-property-protections.conf'
+)
 CONTEXT_APP = 'hepix_vm.context.wsgi:app_factory'
 
 PROLOG = """#!/bin/sh
@@ -39,13 +46,14 @@ def context_directory(work: pathlib.Path) -> pathlib.Path:
     return work / 'etc' / 'hepix_vm' / 'context'
 
 
-def shipped_policy() -> Mapping[str, str]:
-    """Return the policy for Glance that the package ships."""
+def shipped_policy(service: str = 'glance') -> Mapping[str, str]:
+    """Return the policy for a service that the package ships."""
     rules = {}
-    text = (CHECKOUT / 'etc' / 'hepix_vm' / 'glance-policy.yaml').read_text()
+    name = f'{service}-policy.yaml'
+    text = (CHECKOUT / 'etc' / 'hepix_vm' / name).read_text()
     for line in text.splitlines():
         if line.startswith('"'):
-            name, _, rule = line.partition(':')
+            name, _, rule = line.partition('": "')
             rules[name.strip('"')] = rule.strip().strip('"')
     return rules
 
@@ -59,6 +67,8 @@ def sections(
             'connection': connection,
             'refresh_interval': '0.2',
             'negative_ttl': '0',
+            # A busy machine is no store that is away.
+            'store_timeout': '30',
             # Small lists lose most of their images at once.
             'brake_images': '1000000',
             'brake_percent': '100',
@@ -67,6 +77,8 @@ def sections(
             'directory': str(context_directory(work)),
             'refresh_interval': '0.2',
         },
+        # The hosts of nova's fake driver are of no kind that a list knows.
+        'publish': {'rule': '* : hypervisor_type ='},
         'fetch': {'spool_directory': str(work / 'var' / 'hepix_vm' / 'spool')},
         'openstack': {
             'auth_type': 'password',
@@ -82,8 +94,11 @@ def sections(
     }
 
 
-def prepare(cloud: clouds.Cloud) -> None:
-    """Make the catalogue's database, hepix_vm.conf and the site context."""
+def prepare(cloud: clouds.Cloud, more: opts.Sections) -> None:
+    """Make the catalogue's database, hepix_vm.conf and the site context.
+
+    :param more: what hepix_vm.conf has besides :func:`sections`
+    """
     work = cloud.layout.work
     connection = cloud.add_database(DATABASE)
     with contextlib.closing(database.Database(connection)) as store:
@@ -93,28 +108,49 @@ def prepare(cloud: clouds.Cloud) -> None:
     (context / 'prolog.sh').write_text(PROLOG)
     (context / 'epilog.sh').write_text(EPILOG)
     path = config_file(work)
-    path.write_text(
-        configuration.render(sections(connection, work, cloud.environment()))
-    )
+    content = sections(connection, work, cloud.environment())
+    path.write_text(configuration.render(configuration.merge(content, more)))
     path.chmod(0o640)
 
 
-def hepix_cloud_options(work: pathlib.Path) -> opts.CloudOptions:
+def guests_cloud_options(work: pathlib.Path) -> opts.CloudOptions:
+    """Return the same of a cloud with real machines and real volumes.
+
+    New servers may boot from volumes of approved images there.
+    """
+    return hepix_cloud_options(
+        work, opts.ALL | opts.OPTIONAL, {'nova': {'volume_boot': 'endorsed'}}
+    )
+
+
+def hepix_cloud_options(
+    work: pathlib.Path,
+    parts: frozenset[str] = opts.ALL,
+    more: opts.Sections = types.MappingProxyType({}),
+) -> opts.CloudOptions:
     """Return the options of a cloud that has every part of hepix_vm.
 
     :param work: the cloud's work directory, for files of ours in it
+    :param more: of hepix_vm.conf
     """
     inside = {'hepix_vm': {'config_file': str(config_file(work))}}
     return opts.CloudOptions(
+        parts=parts,
         checkout=CHECKOUT,
         import_plugins=IMPORT_PLUGINS,
         scheduler_filters=(FILTER,),
         context_app=CONTEXT_APP,
+        nova_guard=NOVA_GUARD,
+        glance_guard=GLANCE_GUARD,
         glance_policy=shipped_policy(),
+        cinder_policy=shipped_policy('cinder'),
         extra={
             'glance-api': {
                 **inside,
-                'DEFAULT': {'enabled_import_methods': IMPORT_METHODS},
+                'DEFAULT': {
+                    'enabled_import_methods': IMPORT_METHODS,
+                    'property_protection_file': str(PROTECTIONS),
+                },
             },
             'nova': {
                 **inside,
@@ -123,5 +159,5 @@ def hepix_cloud_options(work: pathlib.Path) -> opts.CloudOptions:
             },
         },
         environment={},
-        prepare=prepare,
+        prepare=functools.partial(prepare, more=more),
     )

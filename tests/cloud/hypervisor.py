@@ -90,9 +90,17 @@ def wait_for_libvirt(daemon: subprocess.Popen[bytes]) -> None:
 def main(work: str, *command: str) -> None:
     """Start libvirt, then become the command."""
     own_folders(pathlib.Path(work))
-    subprocess.Popen(('virtlogd',), stdin=subprocess.DEVNULL)
+    # By default in /run, which other clouds have, too.
+    pids = pathlib.Path('/run/libvirt')
+    subprocess.Popen(
+        ('virtlogd', '--pid-file', str(pids / 'virtlogd.pid')),
+        stdin=subprocess.DEVNULL,
+    )
     daemon = subprocess.Popen(
-        ('libvirtd', '--config', str(ETC / 'libvirtd.conf')),
+        (
+            *('libvirtd', '--config', str(ETC / 'libvirtd.conf')),
+            *('--pid-file', str(pids / 'libvirtd.pid')),
+        ),
         stdin=subprocess.DEVNULL,
     )
     wait_for_libvirt(daemon)

@@ -128,7 +128,7 @@ def _prepare(
     options: opts.CloudOptions, work: pathlib.Path, report: Report
 ) -> tuple[sites.Site, supervisors.Supervisor, ports.Block]:
     services.require_programs(options.parts)
-    release = releases.RELEASES[options.release]
+    release = releases.named(options.release)
     layout = layouts.Layout(work)
     _clean(layout)
     venv = environment.services(release, report)

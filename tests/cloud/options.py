@@ -47,8 +47,16 @@ class CloudOptions:
     context_app: str | None = None
     """``module:callable``, a paste application factory that nova's metadata
     service serves under ``/context``."""
+    glance_guard: str | None = None
+    """``module:callable``, a paste filter factory, put behind ``context`` in
+    the pipelines of glance that ask keystone."""
+    nova_guard: str | None = None
+    """``module:callable``, a paste filter factory, put behind
+    ``keystonecontext`` in the pipelines of nova's API."""
     glance_policy: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """Content of glance's ``policy.yaml``."""
+    cinder_policy: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    """Content of cinder's ``policy.yaml``."""
     extra: Mapping[str, Sections] = dataclasses.field(default_factory=dict)
     """More configuration, by the name of the file without ``.conf``:
     ``keystone``, ``glance-api``, ``glance-image-import``, ``placement``,

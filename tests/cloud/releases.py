@@ -2,10 +2,15 @@
 """The OpenStack releases of which a cloud can be started."""
 
 import dataclasses
+import os
 import pathlib
 
+from tests.cloud import errors
+
 CONSTRAINTS = pathlib.Path(__file__).parent / 'constraints'
-DEFAULT = '2026.2'
+NEWEST = '2026.2'
+DEFAULT = os.environ.get('HEPIX_VM_RELEASE') or NEWEST
+"""The release of clouds that do not say which they want."""
 
 # What a cloud of any release needs. uWSGI comes as pyuwsgi, the same server
 # as wheels, so that no compiler is needed. The lower half is what the package
@@ -46,4 +51,17 @@ class Release:
         return CONSTRAINTS / f'{self.name}.txt'
 
 
-RELEASES = {release.name: release for release in (Release('2026.2'),)}
+RELEASES = {name: Release(name) for name in (NEWEST, '2026.1', '2025.1')}
+
+
+def named(name: str) -> Release:
+    """Return the release of a name.
+
+    :raises errors.CloudError: when there is none, with those there are
+    """
+    if name not in RELEASES:
+        raise errors.CloudError(
+            f'no cloud of OpenStack {name!r} can be started; choose (for '
+            f'tests by HEPIX_VM_RELEASE) one of {", ".join(RELEASES)}'
+        )
+    return RELEASES[name]

@@ -213,6 +213,12 @@ def _nova(
     )
 
 
+# Glance of that release reads the property protections for each request into
+# what all threads share. Nova makes threads green, and green threads cannot
+# wait for those of another thread.
+_ONE_THREAD = {'2025.1': frozenset({'glance', 'nova'})}
+
+
 def apis(site: sites.Site) -> list[steps.Step]:
     """Return the services that answer HTTP, as uWSGI processes."""
     base = ('mariadb', 'package', 'prepare')
@@ -221,6 +227,8 @@ def apis(site: sites.Site) -> list[steps.Step]:
         name: str, part: str, module: str, threads: int, *needs: str
     ) -> steps.Service:
         variable = f'OS_{part.upper()}_CONFIG_DIR'
+        if part in _ONE_THREAD.get(site.options.release, ()):
+            threads = 1
         return _wsgi(
             site,
             name,

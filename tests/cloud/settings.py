@@ -141,6 +141,8 @@ def nova(site: sites.Site) -> Sections:
             'periodic_fuzzy_delay': 0,
             'rpc_response_timeout': 120,
             'long_rpc_timeout': 240,
+            # Servers of tests do next to nothing.
+            'initial_cpu_allocation_ratio': 64,
         },
         'api': {'auth_strategy': 'keystone'},
         'api_database': _database(site, 'nova_api'),
@@ -207,6 +209,23 @@ def with_context_app(paste: str, factory: str) -> str:
         paste.replace(mark, f'{mark}/context: context\n')
         + '\n[app:context]\n'
         + f'paste.app_factory = {factory}\n'
+    )
+
+
+def with_guard(paste: str, behind: str, factory: str) -> str:
+    """Return a paste file with the filter ``hepix_guard`` in its pipelines.
+
+    :param paste: the file that a service ships
+    :param behind: the end of the part of a pipeline that the filter follows
+    :param factory: ``module:callable``, a paste filter factory
+    :raises ValueError: when the file is not like the one that is shipped
+    """
+    if behind not in paste:
+        raise ValueError(f'no pipeline with {behind!r}')
+    return (
+        paste.replace(behind, f'{behind}hepix_guard ')
+        + '\n[filter:hepix_guard]\n'
+        + f'paste.filter_factory = {factory}\n'
     )
 
 

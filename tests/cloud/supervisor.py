@@ -8,6 +8,7 @@ without having said good-bye (``kill -9``), the watch ends everything.
 from collections.abc import Mapping
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 
@@ -125,6 +126,16 @@ class Supervisor:
         for name in names:
             if name in self._children:
                 self._children[name].wait()
+
+    def kill(self, name: str) -> None:
+        """Kill a process with its children, and wait until they are gone."""
+        leader = self.state.started[name].leader
+
+        def left() -> set[int]:
+            return processes.belonging(processes.table(), [leader], None)
+
+        processes.send(left(), signal.SIGKILL)
+        processes.end_all(left)
 
     def end_all(self) -> None:
         """End every process of the cloud, then the watch."""

@@ -118,6 +118,9 @@ def settings(site: sites.Site) -> Sections:
         'cinder_sys_admin': {'helper_command': helper},
         'privsep_osbrick': {'helper_command': helper},
         'oslo_concurrency': {'lock_path': str(data / 'lock')},
+        'oslo_policy': {
+            'policy_file': str(site.etc('cinder') / 'policy.yaml')
+        },
         'oslo_messaging_rabbit': {'heartbeat_in_pthread': True},
     }
 

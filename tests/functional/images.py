@@ -8,6 +8,8 @@ import os
 import pathlib
 from typing import Any
 
+from novaclient import exceptions as nova_exc
+
 from tests.cloud import cloud as clouds
 from tests.cloud import errors
 from tests.cloud import waits
@@ -45,6 +47,7 @@ class Images:
     ) -> None:
         self.client = cloud.glance(user, project)
         self._log = cloud.log('glance')
+        self._told: dict[str, set[str]] = {}
 
     def create(self, name: str = 'image', **properties: Any) -> str:
         """An image without data; returns its id."""
@@ -90,9 +93,13 @@ class Images:
             ]
             if len(tasks) < imports or len(done) < len(tasks):
                 return None
+            # Glance tells times in whole seconds, which two imports can share.
+            told = self._told.setdefault(image_id, set())
             newest: dict[str, Any] = max(
-                done, key=lambda task: task['updated_at']
+                done,
+                key=lambda task: (task['id'] not in told, task['updated_at']),
             )
+            told.add(newest['id'])
             return newest
 
         task = waits.until(
@@ -161,6 +168,31 @@ class Servers:
             'server', image_id, self.flavor(), nics='none', **more
         )
         return self.settled(made.id)
+
+    def refusal(self, image_id: str | None, **more: Any) -> str:
+        """Why there is no server; '' when there is one, which is deleted.
+
+        Whether Nova's API refuses it at once, or its scheduler.
+        """
+        try:
+            server = self.boot(image_id, **more)
+        except nova_exc.Forbidden as exc:
+            return str(exc)
+        try:
+            return '' if server.status == 'ACTIVE' else fault(server)
+        finally:
+            self.delete(server.id)
+
+    def soon_refused(self, image_id: str) -> str:
+        """Boot until a change has reached Nova's memory; returns why not.
+
+        Nova looks several times a second; each boot takes longer than that.
+        """
+        return waits.until(
+            f'a boot of image {image_id} to be refused',
+            lambda: self.refusal(image_id) or None,
+            LIMIT,
+        )
 
     def settled(self, server_id: str, task_over: bool = True) -> Any:
         """A server once it is at rest."""

@@ -138,7 +138,7 @@ def registry(folder: pathlib.Path, *, open_to_all: bool) -> Iterator[str]:
         yield address
 
 
-def _swift_environment() -> pathlib.Path:
+def swift_environment() -> pathlib.Path:
     """An environment with Swift, in the cache."""
 
     def build(folder: pathlib.Path) -> None:
@@ -155,7 +155,7 @@ def _swift_environment() -> pathlib.Path:
 @contextlib.contextmanager
 def object_store(folder: pathlib.Path) -> Iterator[str]:
     """Swift with its S3 interface, which checks signatures; yields its URL."""
-    python = _swift_environment() / 'bin' / 'python'
+    python = swift_environment() / 'bin' / 'python'
     ports = {kind: free_port() for kind in ('object', 'container', 'account')}
     port = free_port()
     script = pathlib.Path(__file__).with_name('swift_server.py')

@@ -2,7 +2,8 @@
 """Runs a Swift of one device in this process and its children.
 
 Run by the Python of an environment that has Swift, not by the tests' own:
-``swift_server.py FOLDER PORT PORTS USER SECRET``.
+``swift_server.py FOLDER PORT PORTS USER SECRET [KEYSTONE]``; the last are
+options of ``keystonemiddleware.auth_token``, as JSON.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ workers = 0
 swift_dir = {folder}
 log_udp_host = 127.0.0.1
 [pipeline:main]
-pipeline = catch_errors healthcheck cache s3api tempauth slo proxy-server
+pipeline = catch_errors healthcheck cache s3api tempauth {more}
+    slo proxy-server
 [app:proxy-server]
 use = egg:swift#proxy
 account_autocreate = true
@@ -60,6 +62,17 @@ user_{user}_{user} = {secret} .admin
 [filter:slo]
 use = egg:swift#slo
 """
+# Tokens of Keystone, beside the one account above.
+_KEYSTONE = """\
+[filter:authtoken]
+paste.filter_factory = keystonemiddleware.auth_token:filter_factory
+delay_auth_decision = true
+{options}
+[filter:keystoneauth]
+use = egg:swift#keystoneauth
+reseller_prefix = KEY
+operator_roles = admin, service
+"""
 
 
 def _end_with_parent() -> None:
@@ -76,6 +89,7 @@ def main(
     ports: dict[str, int],
     user: str,
     secret: str,
+    keystone: str = '',
 ) -> None:
     """Write rings and configuration, then serve for ever."""
     (folder / 'devices' / 'one').mkdir(parents=True)
@@ -108,9 +122,21 @@ def main(
             _end_with_parent()
             wsgi.run_wsgi(str(folder / f'{kind}.conf'), f'{kind}-server')
             os._exit(0)
-    (folder / 'proxy.conf').write_text(
-        _PROXY.format(port=port, folder=folder, user=user, secret=secret)
+    proxy = _PROXY.format(
+        port=port,
+        folder=folder,
+        user=user,
+        secret=secret,
+        more='authtoken keystoneauth' if keystone else '',
     )
+    if keystone:
+        proxy += _KEYSTONE.format(
+            options='\n'.join(
+                f'{name} = {value}'
+                for name, value in json.loads(keystone).items()
+            )
+        )
+    (folder / 'proxy.conf').write_text(proxy)
     wsgi.run_wsgi(str(folder / 'proxy.conf'), 'proxy-server')
 
 
@@ -119,5 +145,5 @@ if __name__ == '__main__':
         pathlib.Path(sys.argv[1]),
         sys.argv[2],
         json.loads(sys.argv[3]),
-        *sys.argv[4:6],
+        *sys.argv[4:7],
     )

@@ -40,6 +40,7 @@ from tests import catalogue_rows
 from tests.cloud import waits
 from tests import databases
 from tests import endorser
+from tests import side_by_side
 from tests.unit.catalogue import following
 
 SOON = databases.SOON
@@ -290,26 +291,6 @@ def test_names_are_told_apart_by_case(rows: catalogue_rows.Rows) -> None:
 # Several at once
 
 
-def together(*works: Callable[[], None]) -> None:
-    """Run at the same time; what one raises is raised here."""
-    problems: list[BaseException] = []
-
-    def run(work: Callable[[], None]) -> None:
-        try:
-            work()
-        except BaseException as exc:  # noqa: BLE001 - raised below
-            problems.append(exc)
-
-    threads = [threading.Thread(target=run, args=[work]) for work in works]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(SOON)
-    assert not any(thread.is_alive() for thread in threads), 'it hangs'
-    if problems:
-        raise problems[0]
-
-
 def blocking(target: str) -> Callable[[database.Transaction], int]:
     """Work that blocks something; it returns its revision."""
 
@@ -340,7 +321,8 @@ def test_writers_get_revisions_in_the_order_of_their_commits(
                 seen.append(revision)
 
     before = verify_chain(urls[0])
-    together(
+    side_by_side.run(
+        SOON,
         lambda: write('a', urls[0]),
         lambda: write('b', urls[1]),
         lambda: write('c', urls[0]),
@@ -386,11 +368,15 @@ def test_reader_misses_nothing_while_two_write(
 
     def write_both() -> None:
         try:
-            together(lambda: write('a', urls[0]), lambda: write('b', urls[1]))
+            side_by_side.run(
+                SOON, lambda: write('a', urls[0]), lambda: write('b', urls[1])
+            )
         finally:
             done.set()
 
-    together(write_both, lambda: read(urls[0]), lambda: read(urls[1]))
+    side_by_side.run(
+        SOON, write_both, lambda: read(urls[0]), lambda: read(urls[1])
+    )
 
 
 def test_reader_led_to_another_node_sees_what_was_written_before(
@@ -434,7 +420,9 @@ def test_syncs_at_once_end_well(
             )
             outcomes.extend(report.outcome for report in reports)
 
-    together(lambda: run(urls[0]), lambda: run(urls[1]), lambda: run(urls[0]))
+    side_by_side.run(
+        SOON, lambda: run(urls[0]), lambda: run(urls[1]), lambda: run(urls[0])
+    )
     assert sorted(outcomes) == ['accepted', 'unchanged', 'unchanged']
     assert len(site.images()) == 2
     assert site.lists_seen() == ['ok']
@@ -446,18 +434,22 @@ def test_imports_of_one_image_at_once_leave_one_record(
 ) -> None:
     image_id = str(uuid.uuid4())
     won: list[str] = []
+    # One that is done before another begins is not at once with it.
+    begun = threading.Barrier(3, timeout=SOON)
 
     def run(url: str) -> None:
         task = str(uuid.uuid4())
         with opened(url) as mine:
             writer = records.Records(mine)
             writer.verified(image_id, task, '', CONTENT, len(DATA), 1, 1)
-            time.sleep(0.2)
+            begun.wait()
             with contextlib.suppress(errors.NotBelieved):
                 writer.positive(image_id, task, CONTENT, len(DATA), 2)
                 won.append(task)
 
-    together(lambda: run(urls[0]), lambda: run(urls[1]), lambda: run(urls[0]))
+    side_by_side.run(
+        SOON, lambda: run(urls[0]), lambda: run(urls[1]), lambda: run(urls[0])
+    )
     assert len(won) == 1
     row = rows.recorded(image_id)
     assert row is not None

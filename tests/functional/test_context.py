@@ -6,7 +6,6 @@ import gzip
 import hashlib
 import hmac
 import http.client
-import io
 import json
 import pathlib
 import subprocess
@@ -20,8 +19,10 @@ from hepix_vm import conf as options
 from hepix_vm.conf import context as conf_context
 from hepix_vm.conf import inside
 from hepix_vm.context import bundle
+from tests import catalogue_rows
 from tests.cloud import cloud as clouds
 from tests.cloud import waits
+from tests.functional import images as acts
 
 #: Seconds; for what normally takes one or two on an idle machine.
 LIMIT = 300.0
@@ -43,40 +44,20 @@ def _settings(cloud: clouds.Cloud) -> conf_context.ContextSettings:
 
 
 @pytest.fixture(scope='module')
-def server(cloud: clouds.Cloud) -> Iterator[object]:
-    """A server that exists for the metadata service.
-
-    Nova judges no image for an administrator who names the host, so it
-    needs no endorsement; here it is only somebody who asks for the context.
-    """
-    glance, nova = cloud.glance(), cloud.nova()
-    image = glance.images.create(
-        name='context', disk_format='raw', container_format='bare'
-    )
-    glance.images.upload(image.id, io.BytesIO(bytes(1024 * 1024)))
-    [host] = [
-        service.host
-        for service in nova.services.list(binary='nova-compute')
-        if service.state == 'up'
-    ]
-    made = nova.servers.create(
-        'context',
-        image=image.id,
-        flavor=nova.flavors.find(name=clouds.FLAVOR),
-        nics='none',
-        availability_zone=f'nova:{host}',
-    )
-
-    def is_active() -> bool:
-        made.get()
-        assert made.status != 'ERROR', made.fault
-        return made.status == 'ACTIVE'
-
-    waits.until('the server', is_active, LIMIT, log=cloud.log('nova-compute'))
+def server(cloud: clouds.Cloud, rows: catalogue_rows.Rows) -> Iterator[object]:
+    """A server that exists for the metadata service."""
+    data = acts.some_bytes(4096)
+    rows.endorse(data)
+    images = acts.Images(cloud, 'admin')
+    outcome = images.imported(data)
+    assert outcome.status == 'success', outcome.message
+    servers = acts.Servers(cloud, 'admin')
+    made = servers.boot(outcome.image['id'])
+    assert made.status == 'ACTIVE', acts.fault(made)
     yield made
-    if any(one.id == made.id for one in nova.servers.list()):
-        made.delete()
-    glance.images.delete(image.id)
+    if any(one.id == made.id for one in servers.client.servers.list()):
+        servers.delete(made.id)
+    images.client.images.delete(outcome.image['id'])
 
 
 def _signed(

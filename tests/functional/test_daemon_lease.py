@@ -25,6 +25,7 @@ from hepix_vm import errors
 from tests import databases
 from tests import endorser
 from tests.functional import daemons
+from tests import side_by_side
 from tests.unit.catalogue import following
 
 SOON = daemons.SOON
@@ -104,22 +105,7 @@ def contended(urls: list[str], rounds: int) -> None:
         Contender(f'contender {number}', url, rounds)
         for number, url in enumerate(urls)
     ]
-    problems: list[BaseException] = []
-
-    def run(one: Contender) -> None:
-        try:
-            one.contend()
-        except BaseException as exc:  # noqa: BLE001 - raised below
-            problems.append(exc)
-
-    threads = [threading.Thread(target=run, args=[one]) for one in made]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(SOON)
-    assert not any(thread.is_alive() for thread in threads), 'it hangs'
-    if problems:
-        raise problems[0]
+    side_by_side.run(SOON, *(one.contend for one in made))
     taken = [fence for one in made for fence in one.taken]
     assert len(set(taken)) == len(taken), 'a number was given twice'
     assert all([*one.taken] == sorted(one.taken) for one in made)

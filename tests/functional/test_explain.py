@@ -65,6 +65,8 @@ def test_servers_of_an_image_are_found_and_no_others(
             )
             assert server.status == 'ACTIVE'
             assert server.host
+            (cached,) = found.cached
+            assert (cached.host, cached.servers) == (server.host, 1)
 
 
 def test_account_that_may_not_see_all_servers_is_told(

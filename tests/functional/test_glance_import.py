@@ -8,11 +8,8 @@ import contextlib
 import dataclasses
 import functools
 import gzip
-import http.server
 import pathlib
-import shutil
 import subprocess
-import threading
 import time
 from typing import Any
 
@@ -22,6 +19,7 @@ import sqlalchemy as sa
 
 from hepix_vm.catalogue import model
 from hepix_vm.catalogue import schema
+from hepix_vm.catalogue import settle
 from tests import catalogue_rows
 from tests.cloud import cloud as clouds
 from tests.cloud import hepix
@@ -29,9 +27,10 @@ from tests.cloud import ports
 from tests.cloud import site as sites
 from tests.cloud import waits
 from tests.functional import images as acts
+from tests.functional import importing
 
 NOW = int(time.time())
-OURS = ('hepix_verify', 'hepix_record')
+OURS = importing.OURS
 
 
 @pytest.fixture
@@ -46,7 +45,7 @@ def as_shipped(cloud: clouds.Cloud) -> Iterator[sites.Site]:
     yield before
     if cloud.site is not before:
         cloud.site = before
-        restart_glance(cloud)
+        importing.restart_glance(cloud)
 
 
 @pytest.fixture(autouse=True)
@@ -60,49 +59,7 @@ def glance_as_shipped(
     wanted = another & set(request.fixturenames)
     if not wanted and cloud.site is not as_shipped:
         cloud.site = as_shipped
-        restart_glance(cloud)
-
-
-def assert_taken_in(
-    rows: catalogue_rows.Rows, outcome: acts.Outcome, data: bytes
-) -> None:
-    """The image is active and its record says these bytes."""
-    assert outcome.status == 'success', outcome.message
-    image = outcome.image
-    assert image['status'] == 'active'
-    assert image['os_hash_value'] == catalogue_rows.sha512(data)
-    record = rows.recorded(image['id'])
-    assert record is not None
-    assert record.state == 'positive'
-    assert record.final_sha512 == image['os_hash_value']
-    assert record.final_size == image['size'] == len(data)
-    assert record.project == image['owner']
-    assert record.created_at == acts.created_at(image)
-    assert rows.events(image['id'])[-2:] == [
-        'import-verified',
-        'import-recorded',
-    ]
-
-
-def assert_refused(
-    cloud: clouds.Cloud,
-    rows: catalogue_rows.Rows,
-    outcome: acts.Outcome,
-    sentence: str,
-    stores: str = 'local',
-) -> None:
-    """The user reads the sentence, and nothing of the import is left."""
-    assert outcome.status == 'failure'
-    assert sentence in outcome.message
-    image = outcome.image
-    assert image['status'] == 'queued'
-    assert image['os_hash_value'] is None
-    assert image['size'] is None
-    assert image.get('os_glance_importing_to_stores', '') == ''
-    assert image['os_glance_failed_import'] == stores
-    assert not acts.staged(cloud, image['id']).exists()
-    record = rows.recorded(image['id'])
-    assert record is None or record.state == 'withdrawn'
+        importing.restart_glance(cloud)
 
 
 def test_a_user_imports_endorsed_bytes(
@@ -110,14 +67,14 @@ def test_a_user_imports_endorsed_bytes(
 ) -> None:
     data = acts.some_bytes()
     rows.endorse(data)
-    assert_taken_in(rows, user.imported(data), data)
+    importing.assert_taken_in(rows, user.imported(data), data)
 
 
 def test_an_empty_image_is_no_special_case(
     cloud: clouds.Cloud, user: acts.Images, rows: catalogue_rows.Rows
 ) -> None:
     outcome = user.imported(b'')
-    assert_refused(cloud, rows, outcome, '(not-endorsed)')
+    importing.assert_refused(cloud, rows, outcome, '(not-endorsed)')
 
 
 Spoil = Callable[[catalogue_rows.Rows, bytes], bytes]
@@ -202,7 +159,7 @@ def test_other_bytes_are_refused_and_the_user_reads_why(
 ) -> None:
     data = spoil(rows, acts.some_bytes(4096))
     outcome = user.imported(data)
-    assert_refused(cloud, rows, outcome, f'is refused ({code}): ')
+    importing.assert_refused(cloud, rows, outcome, f'is refused ({code}): ')
     assert model.SENTENCES[model.Reason(code)] in outcome.message
 
 
@@ -211,9 +168,11 @@ def test_a_list_for_some_projects_serves_them(
 ) -> None:
     data = acts.some_bytes()
     _listed(rows, data, projects=[cloud.add_project('demo')])
-    assert_taken_in(rows, user.imported(data), data)
+    importing.assert_taken_in(rows, user.imported(data), data)
     stranger = acts.Images(cloud, 'other')
-    assert_refused(cloud, rows, stranger.imported(data), '(wrong-project)')
+    importing.assert_refused(
+        cloud, rows, stranger.imported(data), '(wrong-project)'
+    )
 
 
 def test_after_a_refusal_the_same_image_takes_the_right_bytes(
@@ -224,19 +183,23 @@ def test_after_a_refusal_the_same_image_takes_the_right_bytes(
     image_id = user.create()
     user.stage(image_id, data + b'!')
     user.start(image_id)
-    assert_refused(cloud, rows, user.finished(image_id), '(not-endorsed)')
+    importing.assert_refused(
+        cloud, rows, user.finished(image_id), '(not-endorsed)'
+    )
     user.stage(image_id, data)
     user.start(image_id)
-    assert_taken_in(rows, user.finished(image_id, imports=2), data)
+    importing.assert_taken_in(rows, user.finished(image_id, imports=2), data)
 
 
 def test_approval_acts_without_waiting(
     cloud: clouds.Cloud, user: acts.Images, rows: catalogue_rows.Rows
 ) -> None:
     data = acts.some_bytes(4096)
-    assert_refused(cloud, rows, user.imported(data), '(not-endorsed)')
+    importing.assert_refused(
+        cloud, rows, user.imported(data), '(not-endorsed)'
+    )
     rows.endorse(data)
-    assert_taken_in(rows, user.imported(data), data)
+    importing.assert_taken_in(rows, user.imported(data), data)
 
 
 def test_the_staged_file_shortened_behind_glance_is_refused(
@@ -248,7 +211,7 @@ def test_the_staged_file_shortened_behind_glance_is_refused(
     user.stage(image_id, data)
     acts.staged(cloud, image_id).write_bytes(data[:4096])
     user.start(image_id)
-    assert_refused(
+    importing.assert_refused(
         cloud,
         rows,
         user.finished(image_id),
@@ -268,7 +231,7 @@ def test_a_link_in_place_of_the_staged_file_is_refused(
     path.rename(elsewhere)
     path.symlink_to(elsewhere)
     user.start(image_id)
-    assert_refused(
+    importing.assert_refused(
         cloud, rows, user.finished(image_id), 'staged data cannot be read'
     )
     assert elsewhere.read_bytes() == data
@@ -301,7 +264,7 @@ def test_a_request_that_names_another_file_is_refused(
         data={'method': {'name': 'glance-direct', 'uri': f'file://{path}'}},
     )
     outcome = user.finished(image_id)
-    assert_refused(cloud, rows, outcome, 'names another file')
+    importing.assert_refused(cloud, rows, outcome, 'names another file')
     assert path.read_bytes() == data
 
 
@@ -314,7 +277,7 @@ def test_the_same_bytes_twice_at_once(
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         outcomes = list(pool.map(lambda one: one.imported(data), users))
     for outcome in outcomes:
-        assert_taken_in(rows, outcome, data)
+        importing.assert_taken_in(rows, outcome, data)
 
 
 def test_all_stores_at_once_and_copied_later(
@@ -326,7 +289,7 @@ def test_all_stores_at_once_and_copied_later(
     user.stage(image_id, data)
     user.start(image_id, stores=['local', 'local2'])
     outcome = user.finished(image_id)
-    assert_taken_in(rows, outcome, data)
+    importing.assert_taken_in(rows, outcome, data)
     assert set(outcome.image['stores'].split(',')) == {'local', 'local2'}
 
 
@@ -337,7 +300,7 @@ def test_copying_to_another_store_needs_no_new_check(
     data = acts.some_bytes()
     rows.endorse(data)
     outcome = admin.imported(data)
-    assert_taken_in(rows, outcome, data)
+    importing.assert_taken_in(rows, outcome, data)
     image_id = outcome.image['id']
     # Even though nobody endorses the bytes any more: the same bytes.
     rows.withdraw(data)
@@ -351,25 +314,6 @@ def test_copying_to_another_store_needs_no_new_check(
     assert record.state == 'positive'
 
 
-@contextlib.contextmanager
-def served(folder: pathlib.Path) -> Iterator[str]:
-    """A web server on loopback; gives its URL."""
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        def log_message(self, *_args: Any) -> None:
-            """Keep the tests' output readable."""
-
-    handler = functools.partial(Quiet, directory=str(folder))
-    with http.server.ThreadingHTTPServer((ports.ADDRESS, 0), handler) as one:
-        thread = threading.Thread(target=one.serve_forever)
-        thread.start()
-        try:
-            yield f'http://{ports.ADDRESS}:{one.server_port}'
-        finally:
-            one.shutdown()
-            thread.join()
-
-
 def test_web_download_goes_through_the_same_check(
     cloud: clouds.Cloud,
     user: acts.Images,
@@ -378,15 +322,15 @@ def test_web_download_goes_through_the_same_check(
 ) -> None:
     data = acts.some_bytes()
     (tmp_path / 'image').write_bytes(data)
-    with served(tmp_path) as url:
+    with importing.served(tmp_path) as url:
         image_id = user.create()
         user.start(image_id, 'web-download', uri=f'{url}/image')
         refused = user.finished(image_id)
-        assert_refused(cloud, rows, refused, '(not-endorsed)')
+        importing.assert_refused(cloud, rows, refused, '(not-endorsed)')
         rows.endorse(data)
         user.start(image_id, 'web-download', uri=f'{url}/image')
         outcome = user.finished(image_id, imports=2)
-    assert_taken_in(rows, outcome, data)
+    importing.assert_taken_in(rows, outcome, data)
 
 
 def test_glance_download_goes_through_the_same_check(
@@ -399,22 +343,26 @@ def test_glance_download_goes_through_the_same_check(
     slipped_in = acts.Images(cloud, 'admin').uploaded(
         other, visibility='public'
     )
-    for image_id, remote in (
-        (user.create(), source),
-        (user.create(), slipped_in),
-    ):
-        user.start(
-            image_id,
-            'glance-download',
-            remote_region='RegionOne',
-            remote_image_id=remote,
-            remote_service_interface='internal',
-        )
-        outcome = user.finished(image_id)
-        if remote == source:
-            assert_taken_in(rows, outcome, data)
-        else:
-            assert_refused(cloud, rows, outcome, '(not-endorsed)')
+    # The Glance that gives is another one, whose policy is its own.
+    with importing.ruled(cloud, hepix_exempt='role:member'):
+        for image_id, remote in (
+            (user.create(), source),
+            (user.create(), slipped_in),
+        ):
+            user.start(
+                image_id,
+                'glance-download',
+                remote_region='RegionOne',
+                remote_image_id=remote,
+                remote_service_interface='internal',
+            )
+            outcome = user.finished(image_id)
+            if remote == source:
+                importing.assert_taken_in(rows, outcome, data)
+            else:
+                importing.assert_refused(
+                    cloud, rows, outcome, '(not-endorsed)'
+                )
 
 
 def test_upload_past_the_import_is_for_administrators(
@@ -450,7 +398,7 @@ def test_without_configuration_nothing_is_imported(
     rows.endorse(data)
     configuration.unlink()
     outcome = user.imported(data)
-    assert_refused(cloud, rows, outcome, '(internal-error)')
+    importing.assert_refused(cloud, rows, outcome, '(internal-error)')
     assert 'tell the operators' in outcome.message
     assert str(configuration) not in outcome.message
     assert str(configuration) in waits.tail(cloud.log('glance'), 500)
@@ -466,7 +414,7 @@ def test_a_broken_configuration_is_not_shown_to_users(
     rows.endorse(data)
     configuration.write_text('[catalogue]\nhunter2\n')
     outcome = user.imported(data)
-    assert_refused(cloud, rows, outcome, '(internal-error)')
+    importing.assert_refused(cloud, rows, outcome, '(internal-error)')
     assert 'hunter2' not in outcome.message
 
 
@@ -483,7 +431,7 @@ def test_a_store_that_never_answered_refuses(
         f'connection = mysql+pymysql://nobody@{ports.ADDRESS}:1/none\n'
     )
     outcome = user.imported(data)
-    assert_refused(cloud, rows, outcome, '(store-unavailable)')
+    importing.assert_refused(cloud, rows, outcome, '(store-unavailable)')
 
 
 @contextlib.contextmanager
@@ -508,57 +456,15 @@ def test_a_store_that_takes_no_record_refuses(
     user.imported(data)
     with table_away(rows, schema.history):
         outcome = user.imported(data)
-    assert_refused(cloud, rows, outcome, '(store-unavailable)')
+    importing.assert_refused(cloud, rows, outcome, '(store-unavailable)')
 
 
 # --- other plugins, and ours in wrong places
 
 
-def restart_glance(cloud: clouds.Cloud) -> None:
-    """Start Glance with the cloud's options."""
-    cloud.write_configuration()
-    cloud.restart('glance')
-
-
-def forget_packages(cloud: clouds.Cloud) -> None:
-    """Take away what stevedore remembers of the installed packages.
-
-    It compares the times of files by about two minutes only.
-    """
-    memory = cloud.layout.data / 'cache' / 'python-entrypoints'
-    shutil.rmtree(memory, ignore_errors=True)
-
-
-@dataclasses.dataclass(frozen=True, slots=True)
-class Plugins:
-    """Starts Glance anew with other import plugins."""
-
-    cloud: clouds.Cloud
-    shipped: sites.Site
-
-    def __call__(self, *names: str, **image_import: Any) -> None:
-        shipped = self.shipped.options.extra
-        # Under uWSGI Glance does not know its own interpreter.
-        python = {'python_interpreter': self.shipped.program('python')}
-        options = dataclasses.replace(
-            self.shipped.options,
-            import_plugins=names,
-            extra={
-                **shipped,
-                'glance-api': {
-                    **shipped.get('glance-api', {}),
-                    'wsgi': python,
-                },
-                'glance-image-import': {'image_import_opts': image_import},
-            },
-        )
-        self.cloud.site = dataclasses.replace(self.shipped, options=options)
-        restart_glance(self.cloud)
-
-
 @pytest.fixture
-def plugins(cloud: clouds.Cloud, as_shipped: sites.Site) -> Plugins:
-    return Plugins(cloud, as_shipped)
+def plugins(cloud: clouds.Cloud, as_shipped: sites.Site) -> importing.Plugins:
+    return importing.Plugins(cloud, as_shipped)
 
 
 @pytest.mark.parametrize(
@@ -582,7 +488,7 @@ def test_plugins_in_wrong_places_refuse_every_import(
     cloud: clouds.Cloud,
     user: acts.Images,
     rows: catalogue_rows.Rows,
-    plugins: Plugins,
+    plugins: importing.Plugins,
     names: tuple[str, ...],
     sentence: str,
 ) -> None:
@@ -590,14 +496,14 @@ def test_plugins_in_wrong_places_refuse_every_import(
     rows.endorse(data)
     plugins(*names)
     outcome = user.imported(data)
-    assert_refused(cloud, rows, outcome, sentence)
+    importing.assert_refused(cloud, rows, outcome, sentence)
 
 
 def test_a_partner_that_cannot_be_loaded_refuses_every_import(
     cloud: clouds.Cloud,
     user: acts.Images,
     rows: catalogue_rows.Rows,
-    plugins: Plugins,
+    plugins: importing.Plugins,
 ) -> None:
     data = acts.some_bytes(4096)
     rows.endorse(data)
@@ -606,14 +512,16 @@ def test_a_partner_that_cannot_be_loaded_refuses_every_import(
     points.write_text(
         content.replace('hepix_vm.glance.record', 'hepix_vm.glance.gone')
     )
-    forget_packages(cloud)
+    importing.forget_packages(cloud)
     try:
         plugins(*OURS)
         outcome = user.imported(data)
     finally:
         points.write_text(content)
-        forget_packages(cloud)
-    assert_refused(cloud, rows, outcome, 'hepix_record but did not load it')
+        importing.forget_packages(cloud)
+    importing.assert_refused(
+        cloud, rows, outcome, 'hepix_record but did not load it'
+    )
 
 
 def downloaded(
@@ -625,7 +533,7 @@ def downloaded(
     size that it had.
     """
     (folder / 'image').write_bytes(data)
-    with served(folder) as url:
+    with importing.served(folder) as url:
         image_id = user.create()
         user.start(image_id, 'web-download', uri=f'{url}/image')
         return user.finished(image_id)
@@ -634,14 +542,14 @@ def downloaded(
 def test_the_checked_bytes_are_those_after_decompression_before_us(
     user: acts.Images,
     rows: catalogue_rows.Rows,
-    plugins: Plugins,
+    plugins: importing.Plugins,
     tmp_path: pathlib.Path,
 ) -> None:
     data = acts.some_bytes()
     rows.endorse(data)
     plugins('image_decompression', *OURS)
     outcome = downloaded(user, tmp_path, gzip.compress(data))
-    assert_taken_in(rows, outcome, data)
+    importing.assert_taken_in(rows, outcome, data)
 
 
 def test_conversion_between_ours_where_the_site_allows_it(
@@ -649,7 +557,7 @@ def test_conversion_between_ours_where_the_site_allows_it(
     user: acts.Images,
     rows: catalogue_rows.Rows,
     configuration: pathlib.Path,
-    plugins: Plugins,
+    plugins: importing.Plugins,
     tmp_path: pathlib.Path,
 ) -> None:
     data = acts.some_bytes()
@@ -672,7 +580,7 @@ def test_conversion_between_ours_where_the_site_allows_it(
     assert outcome.image['os_hash_value'] == record.final_sha512
     # What is endorsed is what the endorser made, not what comes out.
     refused = downloaded(user, tmp_path, gzip.compress(acts.some_bytes()))
-    assert_refused(cloud, rows, refused, '(not-endorsed)')
+    importing.assert_refused(cloud, rows, refused, '(not-endorsed)')
 
 
 def test_image_conversion_between_ours_done_and_failed(
@@ -680,7 +588,7 @@ def test_image_conversion_between_ours_done_and_failed(
     user: acts.Images,
     rows: catalogue_rows.Rows,
     configuration: pathlib.Path,
-    plugins: Plugins,
+    plugins: importing.Plugins,
     tmp_path: pathlib.Path,
 ) -> None:
     configuration.write_text(
@@ -717,50 +625,10 @@ def test_image_conversion_between_ours_done_and_failed(
         user.start(image_id)
         # These bytes are no qcow2, says Glance's plugin.
         outcome = user.finished(image_id, imports=imports)
-        assert_refused(cloud, rows, outcome, 'Internal Error')
+        importing.assert_refused(cloud, rows, outcome, 'Internal Error')
 
 
 # --- a plugin of the site between ours
-
-
-STEP = 'hepix_test_step'
-STEP_SOURCE = '''
-"""Import plugin of the tests; the image's name says what it does."""
-import pathlib
-import time
-
-from taskflow.patterns import linear_flow
-from taskflow import task
-
-
-class Step(task.Task):
-    def __init__(self, repo, image_id, name):
-        super().__init__(name=name)
-        self.repo = repo
-        self.image_id = image_id
-
-    def execute(self, file_path, **kwargs):
-        name = self.repo.get(self.image_id).name
-        path = pathlib.Path(file_path.removeprefix('file://'))
-        if name == 'exchange':
-            path.write_bytes(bytes(path.stat().st_size))
-        elif name == 'fail':
-            raise RuntimeError('the plugin of the site fails')
-        elif name == 'wait':
-            reached = path.with_name(f'{self.image_id}.reached')
-            reached.touch()
-            for _ in range(3000):
-                if not reached.exists():
-                    return
-                time.sleep(0.1)
-
-
-def get_flow(**kwargs):
-    name = 'step-' + kwargs['task_id']
-    return linear_flow.Flow('step').add(
-        Step(kwargs['image_repo'], kwargs['image_id'], name)
-    )
-'''
 
 
 @pytest.fixture(scope='class')
@@ -768,58 +636,8 @@ def between_ours(
     cloud: clouds.Cloud, as_shipped: sites.Site
 ) -> Iterator[None]:
     """Glance with the plugin between ours; the site vouches for it."""
-    folder = cloud.layout.site
-    module = folder / f'{STEP}.py'
-    module.write_text(STEP_SOURCE)
-    info = folder / f'{STEP}-1.0.dist-info'
-    info.mkdir(exist_ok=True)
-    (info / 'METADATA').write_text(
-        f'Metadata-Version: 2.1\nName: {STEP}\nVersion: 1.0\n'
-    )
-    (info / 'entry_points.txt').write_text(
-        f'[glance.image_import.plugins]\n{STEP} = {STEP}:get_flow\n'
-    )
-    path = hepix.config_file(cloud.layout.work)
-    content = path.read_text()
-    path.write_text(
-        f'{content}\n[glance_import]\nunchanging_plugins = {STEP}\n'
-    )
-    forget_packages(cloud)
-    Plugins(cloud, as_shipped)(
-        'hepix_verify', STEP, 'hepix_record', max_parallel_stores='2'
-    )
-    yield
-    path.write_text(content)
-    module.unlink()
-    shutil.rmtree(info)
-    forget_packages(cloud)
-
-
-def reached(cloud: clouds.Cloud, image_id: str) -> pathlib.Path:
-    """The file that says that the plugin waits, and whose end lets it go."""
-    path = acts.staged(cloud, f'{image_id}.reached')
-    waits.until(
-        'the import to reach the plugin of the tests',
-        path.exists,
-        acts.LIMIT,
-        log=cloud.log('glance'),
-    )
-    return path
-
-
-def take_lock(cloud: clouds.Cloud, image_id: str) -> None:
-    """Give an image's import lock to another task, as after an hour."""
-    engine = sa.create_engine(cloud.site.database('glance'))
-    with engine.begin() as connection:
-        changed = connection.execute(
-            sa.text(
-                "UPDATE image_properties SET value = 'another-task' WHERE "
-                "image_id = :image AND name = 'os_glance_import_task'"
-            ),
-            {'image': image_id},
-        )
-        assert changed.rowcount == 1
-    engine.dispose()
+    with importing.between(cloud, as_shipped, max_parallel_stores='2'):
+        yield
 
 
 @pytest.mark.usefixtures('between_ours')
@@ -835,7 +653,7 @@ class TestBetweenOurs:
         data = acts.some_bytes()
         rows.endorse(data)
         outcome = user.imported(data, name='exchange')
-        assert_refused(
+        importing.assert_refused(
             cloud, rows, outcome, 'os_hash_value of uploaded data is different'
         )
         assert rows.events(outcome.image['id']) == [
@@ -843,7 +661,7 @@ class TestBetweenOurs:
             'import-recorded',
             'import-dropped',
         ]
-        assert_taken_in(rows, user.imported(data), data)
+        importing.assert_taken_in(rows, user.imported(data), data)
 
     def test_exchanged_bytes_become_no_image_in_several_stores(
         self,
@@ -874,7 +692,7 @@ class TestBetweenOurs:
         data = acts.some_bytes()
         rows.endorse(data)
         outcome = user.imported(data, name='fail')
-        assert_refused(cloud, rows, outcome, 'Internal Error')
+        importing.assert_refused(cloud, rows, outcome, 'Internal Error')
 
     def test_the_user_sees_progress(
         self,
@@ -887,14 +705,32 @@ class TestBetweenOurs:
         image_id = user.create('wait')
         user.stage(image_id, data)
         user.start(image_id)
-        waiting = reached(cloud, image_id)
+        waiting = importing.reached(cloud, image_id)
         message = user.task(image_id)['message']
         assert message == 'Checked 1 of 2 MiB of the image data'
         record = rows.recorded(image_id)
         assert record is not None
         assert record.state == 'verified'
         waiting.unlink()
-        assert_taken_in(rows, user.finished(image_id), data)
+        importing.assert_taken_in(rows, user.finished(image_id), data)
+
+    def test_an_endorsement_that_ends_meanwhile_is_the_reason(
+        self,
+        cloud: clouds.Cloud,
+        user: acts.Images,
+        rows: catalogue_rows.Rows,
+    ) -> None:
+        data = acts.some_bytes()
+        rows.endorse(data)
+        image_id = user.create('wait')
+        user.stage(image_id, data)
+        user.start(image_id)
+        waiting = importing.reached(cloud, image_id)
+        rows.withdraw(data)
+        rows.store.transact(lambda made: settle.records(made, NOW))
+        waiting.unlink()
+        outcome = user.finished(image_id)
+        importing.assert_refused(cloud, rows, outcome, '(withdrawn)')
 
     def test_an_image_deleted_while_importing_stays_refused(
         self,
@@ -907,7 +743,7 @@ class TestBetweenOurs:
         image_id = user.create('wait')
         user.stage(image_id, data)
         user.start(image_id)
-        waiting = reached(cloud, image_id)
+        waiting = importing.reached(cloud, image_id)
         user.client.images.delete(image_id)
         waiting.unlink()
         waits.until(
@@ -931,8 +767,8 @@ class TestBetweenOurs:
         image_id = user.create('wait')
         user.stage(image_id, data)
         user.start(image_id)
-        waiting = reached(cloud, image_id)
-        take_lock(cloud, image_id)
+        waiting = importing.reached(cloud, image_id)
+        importing.take_lock(cloud, image_id)
         waiting.unlink()
         task = waits.until(
             'the import to end',
@@ -962,7 +798,7 @@ class TestBetweenOurs:
         image_id = user.create('wait')
         user.stage(image_id, data)
         user.start(image_id)
-        waiting = reached(cloud, image_id)
+        waiting = importing.reached(cloud, image_id)
         cloud.restart('glance')
         waiting.unlink()
         record = rows.recorded(image_id)
@@ -996,7 +832,7 @@ def one_store(cloud: clouds.Cloud, as_shipped: sites.Site) -> None:
     }
     options = dataclasses.replace(as_shipped.options, extra=extra)
     cloud.site = dataclasses.replace(as_shipped, options=options)
-    restart_glance(cloud)
+    importing.restart_glance(cloud)
 
 
 @pytest.mark.usefixtures('one_store')
@@ -1011,14 +847,14 @@ def test_a_glance_with_one_store_behaves_the_same(
     user.stage(image_id, data)
     user.start(image_id)
     outcome = user.finished(image_id)
-    assert_refused(cloud, rows, outcome, '(not-endorsed)', stores='')
+    importing.assert_refused(cloud, rows, outcome, '(not-endorsed)', stores='')
     rows.endorse(data)
     user.stage(image_id, data)
     user.start(image_id)
-    assert_taken_in(rows, user.finished(image_id, imports=2), data)
+    importing.assert_taken_in(rows, user.finished(image_id, imports=2), data)
     (tmp_path / 'image').write_bytes(data + b'!')
-    with served(tmp_path) as url:
+    with importing.served(tmp_path) as url:
         image_id = user.create()
         user.start(image_id, 'web-download', uri=f'{url}/image')
         refused = user.finished(image_id)
-    assert_refused(cloud, rows, refused, '(not-endorsed)', stores='')
+    importing.assert_refused(cloud, rows, refused, '(not-endorsed)', stores='')

@@ -10,10 +10,9 @@ from typing import Any
 from keystoneauth1 import adapter
 import pytest
 
+from tests import catalogue_rows
 from tests.cloud import actions
 from tests.cloud import cloud as clouds
-from tests.cloud import launch
-from tests.cloud import options as opts
 from tests.cloud import waits
 from tests import guest
 
@@ -21,22 +20,12 @@ LIMIT = 300
 
 
 @pytest.fixture(scope='module')
-def cloud() -> Iterator[clouds.Cloud]:
-    """A stock cloud whose guests and volumes are real."""
-    parts = opts.ALL | opts.OPTIONAL
-    with (
-        launch.work_directory() as work,
-        launch.running(opts.CloudOptions(parts=parts), work) as running,
-    ):
-        yield running
-
-
-@pytest.fixture(scope='module')
-def image_id(cloud: clouds.Cloud) -> str:
+def image_id(guests: clouds.Cloud, guest_rows: catalogue_rows.Rows) -> str:
     """The guest as an image."""
-    glance = cloud.glance('demo')
+    glance = guests.glance('demo')
+    guest_rows.endorse(guest.image())
     made = actions.stage_and_import(glance, 'guest', guest.image())
-    assert actions.wait_for_import(cloud, glance, made)
+    assert actions.wait_for_import(guests, glance, made)
     return made
 
 
@@ -63,18 +52,18 @@ def _up(
 
 @pytest.mark.timeout(1800)
 def test_guest_boots_from_its_image(
-    cloud: clouds.Cloud, image_id: str
+    guests: clouds.Cloud, image_id: str
 ) -> None:
-    with _up(cloud, image_id) as (nova, server):
+    with _up(guests, image_id) as (nova, server):
         assert nova.servers.get(server.id).image['id'] == image_id
 
 
 @pytest.mark.timeout(1800)
 def test_guest_boots_from_a_volume_of_its_image(
-    cloud: clouds.Cloud, image_id: str
+    guests: clouds.Cloud, image_id: str
 ) -> None:
     volumes = adapter.Adapter(
-        cloud.session('demo'), service_type='block-storage'
+        guests.session('demo'), service_type='block-storage'
     )
     made = volumes.post(
         '/volumes', json={'volume': {'size': 1, 'imageRef': image_id}}
@@ -88,7 +77,7 @@ def test_guest_boots_from_a_volume_of_its_image(
         'the volume to be made of the image',
         lambda: status() != 'creating' and status() != 'downloading',
         LIMIT,
-        log=cloud.log('cinder-volume'),
+        log=guests.log('cinder-volume'),
     )
     assert status() == 'available'
     root = [
@@ -99,6 +88,6 @@ def test_guest_boots_from_a_volume_of_its_image(
             'destination_type': 'volume',
         }
     ]
-    with _up(cloud, '', block_device_mapping_v2=root) as (nova, server):
+    with _up(guests, '', block_device_mapping_v2=root) as (nova, server):
         assert not nova.servers.get(server.id).image
     assert status() in ('available', 'detaching')

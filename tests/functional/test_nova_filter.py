@@ -13,12 +13,32 @@ import pytest
 import sqlalchemy as sa
 
 from hepix_vm.catalogue import model
+from hepix_vm.catalogue import quarantine
 from hepix_vm.catalogue import schema
 from tests import catalogue_rows
 from tests.cloud import cloud as clouds
 from tests.cloud import hepix
 from tests.cloud import waits
 from tests.functional import images as acts
+
+
+@pytest.fixture(scope='module', autouse=True)
+def past_the_guard(cloud: clouds.Cloud) -> Iterator[None]:
+    """What Nova's API would refuse already comes to the scheduler."""
+    before = cloud.site
+    if before.options.nova_guard is None:
+        yield
+        return
+    options = dataclasses.replace(before.options, nova_guard=None)
+    cloud.site = dataclasses.replace(before, options=options)
+    cloud.write_configuration()
+    cloud.restart('nova-api')
+    try:
+        yield
+    finally:
+        cloud.site = before
+        cloud.write_configuration()
+        cloud.restart('nova-api')
 
 
 @pytest.fixture
@@ -231,6 +251,49 @@ def test_rebuild_with_another_image_is_judged_by_that_image(
     refused(user.settled(server.id), 'no-record')
 
 
+def volume_of(image_id: str, index: int = 0) -> dict[str, Any]:
+    """A disk that Nova is to make from an image, in Cinder."""
+    return {
+        'boot_index': index,
+        'uuid': image_id,
+        'source_type': 'image',
+        'destination_type': 'volume',
+        'volume_size': 1,
+        'delete_on_termination': True,
+    }
+
+
+def root_of(image_id: str) -> dict[str, Any]:
+    """The disk that a server usually boots from."""
+    return {
+        'boot_index': 0,
+        'uuid': image_id,
+        'source_type': 'image',
+        'destination_type': 'local',
+    }
+
+
+def boot_with(
+    user: acts.Servers,
+    image_id: str | None,
+    devices: list[dict[str, Any]],
+    **more: Any,
+) -> Any:
+    """Boot, not by the client's own call, which completes the devices."""
+    server = {
+        'name': 'with devices',
+        'flavorRef': user.flavor().id,
+        'networks': 'none',
+        'block_device_mapping_v2': devices,
+    }
+    if image_id is not None:
+        server['imageRef'] = image_id
+    _, answer = user.client.client.post(
+        '/servers', body={'server': server, **more}
+    )
+    return user.settled(answer['server']['id'])
+
+
 @pytest.mark.parametrize('named', ['nothing', 'approved', 'as a rebuild'])
 def test_boot_from_a_volume_is_refused(
     user: acts.Servers,
@@ -238,31 +301,52 @@ def test_boot_from_a_volume_is_refused(
     slipped_in: str,
     named: str,
 ) -> None:
-    # Not by the client's own call, which completes the list of devices.
-    body: dict[str, Any] = {
-        'server': {
-            'name': 'from a volume',
-            'flavorRef': user.flavor().id,
-            'networks': 'none',
-            'block_device_mapping_v2': [
-                {
-                    'boot_index': 0,
-                    'uuid': slipped_in,
-                    'source_type': 'image',
-                    'destination_type': 'volume',
-                    'volume_size': 1,
-                    'delete_on_termination': True,
-                }
-            ],
-        }
-    }
-    if named == 'approved':
-        body['server']['imageRef'] = approved[0]
+    image_id = approved[0] if named == 'approved' else None
+    more: dict[str, Any] = {}
     if named == 'as a rebuild':
         # Nova's own mark, which a user can forge.
-        body['os:scheduler_hints'] = {'_nova_check_type': 'rebuild'}
-    _, answer = user.client.client.post('/servers', body=body)
-    refused(user.settled(answer['server']['id']), 'volume-boot')
+        more['os:scheduler_hints'] = {'_nova_check_type': 'rebuild'}
+    server = boot_with(user, image_id, [volume_of(slipped_in)], **more)
+    refused(server, 'volume-boot')
+
+
+def test_data_disk_of_another_image_is_seen(
+    user: acts.Servers, approved: tuple[str, bytes], slipped_in: str
+) -> None:
+    devices = [root_of(approved[0]), volume_of(slipped_in, -1)]
+    text = refused(boot_with(user, approved[0], devices), 'no-record')
+    assert f'image {slipped_in} is refused' in text
+    assert 'its images: ' in text
+
+
+CHANGED = {
+    'kernel_id': 'slipped in',
+    'min_disk': 1,
+    'os_command_line': 'init=/bin/sh',
+    'root_device_name': '/dev/vdb',
+}
+
+
+@pytest.mark.parametrize('name', sorted(CHANGED))
+def test_what_boots_was_changed_after_the_approval(
+    cloud: clouds.Cloud,
+    rows: catalogue_rows.Rows,
+    user: acts.Servers,
+    approved: tuple[str, bytes],
+    slipped_in: str,
+    name: str,
+) -> None:
+    image_id, _ = take_in(cloud, rows)
+    value = slipped_in if name == 'kernel_id' else CHANGED[name]
+    admin = acts.Images(cloud, 'admin').client.images
+    admin.update(image_id, **{name: value})
+    refused(user.boot(image_id), 'image-changed')
+    log = cloud.log('nova-scheduler').read_text()
+    assert f'its {name} was changed after it was recorded' in log
+    if name == 'kernel_id':
+        server = user.boot(approved[0])
+        user.client.servers.rebuild(server.id, image_id)
+        refused(user.settled(server.id), 'image-changed')
 
 
 def test_a_server_whose_image_is_withdrawn_may_still_move(
@@ -292,6 +376,35 @@ def test_a_server_whose_image_is_withdrawn_may_still_move(
     )
 
 
+def test_image_in_quarantine_boots_in_the_project_of_the_quarantine_alone(
+    cloud: clouds.Cloud, rows: catalogue_rows.Rows, user: acts.Servers
+) -> None:
+    # The list is for the user's project, the quarantine is in another one.
+    project = cloud.session('demo').get_project_id()
+    trial = cloud.session('other').get_project_id()
+    data = acts.some_bytes(4096)
+    rows.subscription('of-demo', projects=[project])
+    rows.endorse(data, 'of-demo')
+    outcome = acts.Images(cloud).imported(data)
+    assert outcome.status == 'success', outcome.message
+    image_id = outcome.image['id']
+    acts.Images(cloud).client.images.update(image_id, visibility='shared')
+    acts.Images(cloud).client.image_members.create(image_id, trial)
+    another = acts.Servers(cloud, 'other')
+    try:
+        refused(another.boot(image_id), 'wrong-project')
+        rows.store.transact(
+            lambda made: quarantine.hold(made, 1, 'default', image_id, trial)
+        )
+        soon_refused(user, image_id, 'quarantine')
+        assert another.boot(image_id).status == 'ACTIVE'
+        rows.store.transact(lambda made: quarantine.release(made, image_id))
+        soon_refused(another, image_id, 'wrong-project')
+        assert user.boot(image_id).status == 'ACTIVE'
+    finally:
+        another.delete(*(one.id for one in another.client.servers.list()))
+
+
 @contextlib.contextmanager
 def scheduler_with(cloud: clouds.Cloud, content: str | None) -> Iterator[None]:
     """A scheduler that starts with another hepix_vm.conf, or without."""
@@ -307,6 +420,109 @@ def scheduler_with(cloud: clouds.Cloud, content: str | None) -> Iterator[None]:
     finally:
         path.write_text(before)
         cloud.restart('nova-scheduler')
+
+
+def with_options(cloud: clouds.Cloud, *lines: str) -> str:
+    """The usual hepix_vm.conf with these in its group nova."""
+    content = hepix.config_file(cloud.layout.work).read_text()
+    return '\n'.join([content, '[nova]', *lines, ''])
+
+
+def said_of(cloud: clouds.Cloud, server: Any, image_id: str) -> set[str]:
+    """The verdicts that the scheduler has logged of a server's image."""
+    log = cloud.log('nova-scheduler').read_text()
+    lines = [line for line in log.splitlines() if server.id in line]
+    return {
+        line.partition('verdict=')[2].partition(' ')[0]
+        for line in lines
+        if f'image={image_id} ' in line
+    }
+
+
+def test_dry_run_says_what_it_would_refuse(
+    cloud: clouds.Cloud,
+    user: acts.Servers,
+    approved: tuple[str, bytes],
+    slipped_in: str,
+) -> None:
+    with scheduler_with(cloud, with_options(cloud, 'dry_run = true')):
+        server = user.boot(slipped_in)
+        assert server.status == 'ACTIVE'
+        assert said_of(cloud, server, slipped_in) == {'would-refuse'}
+        server = user.boot(approved[0])
+        assert server.status == 'ACTIVE'
+        assert said_of(cloud, server, approved[0]) == {'approved'}
+
+
+def test_site_that_lets_servers_boot_from_volumes_and_is_strict_on_moves(
+    cloud: clouds.Cloud,
+    rows: catalogue_rows.Rows,
+    user: acts.Servers,
+    approved: tuple[str, bytes],
+    slipped_in: str,
+) -> None:
+    good, _ = approved
+    image_id, data = take_in(cloud, rows)
+    admin = acts.Servers(cloud, 'admin')
+    another = acts.Servers(cloud, 'other')
+    project = cloud.session('other').get_project_id()
+    options = with_options(
+        cloud,
+        'volume_boot = endorsed',
+        'enforce_on_moves = true',
+        f'exempt_projects = {project}',
+    )
+    with scheduler_with(cloud, options):
+        for named in (None, good, slipped_in):
+            server = boot_with(user, named, [volume_of(slipped_in)])
+            text = refused(server, 'no-record')
+            assert f'image {slipped_in} is refused' in text
+        # Further than the scheduler: this cloud has no Cinder.
+        server = boot_with(user, None, [volume_of(good)])
+        assert said_of(cloud, server, good) == {'approved'}
+        assert 'is refused' not in acts.fault(server)
+
+        server = another.boot(slipped_in)
+        assert server.status == 'ACTIVE'
+        assert said_of(cloud, server, slipped_in) == {'exempt'}
+        another.delete(server.id)
+
+        server = user.boot(image_id)
+        rows.withdraw(data)
+        soon_refused(user, image_id, 'withdrawn')
+        larger = admin.client.flavors.create(
+            f'strict-{server.id}', ram=128, vcpus=1, disk=1
+        )
+        user.client.servers.resize(server.id, larger.id)
+        assert user.settled(server.id).status == 'ACTIVE'
+        assert said_of(cloud, server, image_id) == {'approved', 'refused'}
+
+
+def test_aggregates_say_where_only_approved_images_run(
+    cloud: clouds.Cloud,
+    user: acts.Servers,
+    approved: tuple[str, bytes],
+    slipped_in: str,
+) -> None:
+    nova = acts.Servers(cloud, 'admin').client
+    content = with_options(cloud, 'enforce = aggregates')
+    with scheduler_with(cloud, content):
+        server = user.boot(slipped_in)
+        assert server.status == 'ACTIVE'
+        assert said_of(cloud, server, slipped_in) == {'other-hosts'}
+        aggregate = nova.aggregates.create('checked', None)
+        host = nova.hypervisors.list()[0].service['host']
+        try:
+            nova.aggregates.add_host(aggregate, host)
+            assert user.boot(slipped_in).status == 'ACTIVE'
+            nova.aggregates.set_metadata(
+                aggregate.id, {'hepix_enforce': 'true'}
+            )
+            soon_refused(user, slipped_in, 'no-record')
+            assert user.boot(approved[0]).status == 'ACTIVE'
+        finally:
+            nova.aggregates.remove_host(aggregate, host)
+            nova.aggregates.delete(aggregate.id)
 
 
 def test_without_configuration_nothing_boots_until_it_is_back(
@@ -357,7 +573,9 @@ def test_an_image_that_glance_took_in_without_our_plugins_does_not_boot(
     data = acts.some_bytes(4096)
     rows.endorse(data)
     before = cloud.site
-    options = dataclasses.replace(before.options, import_plugins=())
+    options = dataclasses.replace(
+        before.options, import_plugins=(), glance_guard=None
+    )
     cloud.site = dataclasses.replace(before, options=options)
     cloud.write_configuration()
     cloud.restart('glance')

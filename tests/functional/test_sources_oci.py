@@ -285,6 +285,25 @@ def test_image_is_fetched_by_its_digest(registry, tmp_path):
         assert path.read_bytes() == IMAGE
 
 
+def test_rest_of_an_image_is_all_that_a_registry_sends(registry, tmp_path):
+    data = bytes(range(256)) * 1000
+    half = len(data) // 2
+    registry.push('vo/worker:9', {'disk': (data, QCOW2)})
+    digest = digest_of(data)
+    url = registry.url(f'vo/worker@{digest}')
+    settings = settings_for(registry)
+    whole = fetch.image_from(url, settings, len(data), fetch.Held())
+    assert (whole.offset, b''.join(whole.pieces)) == (0, data)
+    assert whole.validators == fetch.Validators(digest)
+    held = fetch.Held(half, whole.validators)
+    rest = fetch.image_from(url, settings, len(data), held)
+    assert (rest.offset, b''.join(rest.pieces)) == (half, data[half:])
+    # What is here is of another blob, whoever says so.
+    other = fetch.Held(half, fetch.Validators(f'sha256:{"0" * 64}'))
+    again = fetch.image_from(url, settings, len(data), other)
+    assert (again.offset, b''.join(again.pieces)) == (0, data)
+
+
 def test_other_bytes_than_endorsed_are_not_believed(registry, tmp_path):
     other = b'other bytes of the same length'
     registry.push('vo/worker:9', {'disk': (other, QCOW2)})

@@ -14,7 +14,9 @@ import pytest
 
 from benchmarks import __main__ as command
 from benchmarks import catalogue
+from benchmarks import downloads
 from benchmarks import enforcement
+from benchmarks import inside
 from benchmarks import measuring
 from benchmarks import peers
 from benchmarks import processes
@@ -259,14 +261,40 @@ def test_trust_group_measures_real_messages(
 
 @pytest.mark.timeout(600)
 def test_enforcement_group_decides_with_a_real_catalogue() -> None:
-    results = list(enforcement.measure(images=50, rounds=2))
-    names = [row.name for row in results]
-    assert names[:2] == [
-        'decide on an image among 100 000',
-        'decide on an image among 100 000, p99',
-    ]
+    results = list(
+        enforcement.measure(
+            images=50, rounds=2, hosts=5, passes=1, withdrawals=1
+        )
+    )
+    expected = ['decide on an image among 100 000']
     nova = importlib.util.find_spec('nova') is not None
-    assert len(names) == (4 if nova else 2)
+    glance = importlib.util.find_spec('glance') is not None
+    if nova:
+        expected += [
+            'filter a request, 100 000 images',
+            "filter a request with its look into nova's database",
+            'schedule over 1 000 hosts',
+            'guard a request to boot',
+        ]
+    if glance:
+        expected += ['check the policy of a download']
+    for part in ['scheduler', 'API'] * nova + ['Glance'] * glance:
+        expected += [
+            f'memory added with 100 000 images, {part}',
+            f'withdrawal in the catalogue to refusal, {part}',
+        ]
+    names = {
+        row.name.removesuffix(', p99').removesuffix(', processor')
+        for row in results
+    }
+    assert names == set(expected)
+
+
+def test_service_that_refuses_too_early_is_no_figure(
+    tmp_path: pathlib.Path,
+) -> None:
+    with pytest.raises(RuntimeError):
+        enforcement._memory('Glance', tmp_path / 'none.conf')
 
 
 @pytest.mark.timeout(600)
@@ -301,6 +329,27 @@ def test_catalogue_group_syncs_and_decides_for_real() -> None:
     assert all(row.figure > 0 for row in results)
 
 
+def test_catalogue_group_downloads_an_image_as_its_peer_does() -> None:
+    measured = list(downloads.measure(size=2**20 + 1, rounds=1))
+    assert [row.name for row in measured] == [
+        'bring 1 GiB to disk, verified',
+        'bring 1 GiB to disk, verified, processor',
+    ]
+    assert all(row.figure > 0 for row in measured)
+
+
+def test_image_that_came_with_other_bytes_is_no_figure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def piped(url: str, copy: pathlib.Path) -> str:
+        copy.touch()
+        return 'another digest'
+
+    monkeypatch.setattr(downloads, '_piped', piped)
+    with pytest.raises(RuntimeError, match='the digest is wrong'):
+        list(downloads.measure(size=10, rounds=1))
+
+
 def test_process_that_fails_is_no_figure() -> None:
     with pytest.raises(RuntimeError, match=r'expected a readable file'):
         processes.run('benchmarks.steps', 'sync', '/nonexistent', 'accepted')
@@ -315,12 +364,15 @@ def test_process_that_ends_sees_nothing(tmp_path: pathlib.Path) -> None:
 
 
 def test_every_target_belongs_to_a_row() -> None:
+    folder = pathlib.Path(str(command.__file__)).parent
     source = ''.join(
-        pathlib.Path(str(module.__file__)).read_text()
-        for module in (trust, catalogue, enforcement)
+        path.read_text()
+        for path in sorted(folder.glob('*.py'))
+        if path.name != 'rows.py'
     )
+    suffixes = ('p99', 'processor', 'memory', 'listings', *inside.PARTS)
     for name in TARGETS:
         base = name
-        for suffix in (', p99', ', processor', ', memory'):
-            base = base.removesuffix(suffix)
+        for suffix in suffixes:
+            base = base.removesuffix(f', {suffix}')
         assert f"'{base}" in source

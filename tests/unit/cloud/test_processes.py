@@ -24,11 +24,15 @@ LIMIT = 60
 STUBBORN = """
 import os, signal, sys, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
-if os.fork() == 0:
+between = os.fork()
+if between == 0:
     os.setsid()
     if os.fork() != 0:
         os._exit(0)
-print('ready', flush=True)
+else:
+    os.waitpid(between, 0)
+# Both write to one pipe, which keeps one write together (pipe(7)).
+os.write(1, b'ready\\n')
 time.sleep(3600)
 """
 

@@ -55,7 +55,8 @@ class Machine:
         self.paste = self._file('nova/api-paste.ini', PASTE)
         self.glance = self._file(
             'glance/glance-api.conf',
-            '[DEFAULT]\nshow_multiple_locations = False\n',
+            '[DEFAULT]\nshow_multiple_locations = False\n'
+            'show_image_direct_url = False\n',
         )
         self.imports = self._file(
             'glance/glance-image-import.conf',
@@ -262,6 +263,18 @@ def test_what_others_listed_stays_between_ours(machine, found, others):
     ]
     machine.phase('unstack')
     assert plugins(machine.imports) == others
+
+
+def test_glance_tells_no_places_and_protects_what_boots(machine):
+    machine.phase('stack', 'post-config')
+    machine.phase('stack', 'post-config')
+    for name in ('show_multiple_locations', 'show_image_direct_url'):
+        assert option(machine.glance, 'DEFAULT', name, cfg.BoolOpt) is False
+    named = option(
+        machine.glance, 'DEFAULT', 'property_protection_file', cfg.StrOpt
+    )
+    shipped = ROOT / 'etc/hepix_vm/glance-property-protections.conf'
+    assert pathlib.Path(named).read_text() == shipped.read_text()
 
 
 def test_a_list_in_glance_api_conf_hides_the_other_file(machine):

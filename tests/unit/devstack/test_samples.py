@@ -12,6 +12,7 @@ from oslo_policy import policy
 import pytest
 
 from hepix_vm.context import bundle
+from tests.cloud import hepix
 from tests.unit.devstack import test_plugin
 
 SAMPLES = test_plugin.ROOT / 'etc' / 'hepix_vm'
@@ -20,6 +21,9 @@ SAMPLES = test_plugin.ROOT / 'etc' / 'hepix_vm'
 GLANCE = {
     'context_is_admin': 'role:admin',
     'service_api': 'role:service or role:admin',
+    'download_image': 'role:admin or role:member',
+    'download_from_store': 'role:admin or role:member',
+    'fetch_image_location': 'rule:service_api',
     'upload_image': 'role:admin or role:member',
     'set_image_location': 'role:admin or role:member',
     'add_image_location': 'role:admin or role:member',
@@ -29,10 +33,23 @@ GLANCE = {
     'get_image': '',
 }
 
-MEMBER = {'roles': ['member', 'reader'], 'service_roles': []}
-ADMIN = {'roles': ['admin', 'member', 'reader'], 'service_roles': []}
-BY_NOVA = {'roles': ['member', 'reader'], 'service_roles': ['service']}
-SERVICE = {'roles': ['service'], 'service_roles': []}
+#: What is ours in the file.
+OURS = {'hepix_exempt', 'hepix_download'}
+
+MEMBER = {
+    'roles': ['member', 'reader'],
+    'service_roles': [],
+    'project_id': 'a',
+}
+ADMIN = {
+    'roles': ['admin', 'member', 'reader'],
+    'service_roles': [],
+    'project_id': 'b',
+}
+BY_NOVA = MEMBER | {'service_roles': ['service']}
+OTHER_BY_NOVA = BY_NOVA | {'project_id': 'c'}
+SERVICE = {'roles': ['service'], 'service_roles': [], 'project_id': 'd'}
+ALL = (MEMBER, ADMIN, BY_NOVA, OTHER_BY_NOVA, SERVICE)
 
 
 @pytest.fixture
@@ -63,26 +80,33 @@ def enforcer(tmp_path):
         ('tasks_api_access', []),
         ('deactivate', [ADMIN]),
         ('reactivate', [ADMIN]),
-        ('get_image', [MEMBER, ADMIN, BY_NOVA, SERVICE]),
+        # Of an image that the catalogue has never heard of.
+        ('download_image', []),
+        ('download_from_store', []),
+        ('fetch_image_location', []),
+        ('get_image', list(ALL)),
     ],
 )
 def test_the_policy_closes_the_ways_that_run_no_plugin(
     enforcer, rule, allowed
 ):
     assert [
-        who
-        for who in (MEMBER, ADMIN, BY_NOVA, SERVICE)
-        if enforcer.enforce(rule, {}, who)
+        who for who in ALL if enforcer.enforce(rule, {'project_id': 'a'}, who)
     ] == allowed
 
 
 def test_each_rule_of_the_policy_is_one_that_glance_has(enforcer):
     enforcer.load_rules()
-    assert set(enforcer.file_rules) == set(GLANCE) - {
-        'context_is_admin',
-        'service_api',
-        'get_image',
-    }
+    assert (
+        set(enforcer.file_rules)
+        == set(GLANCE)
+        - {
+            'context_is_admin',
+            'service_api',
+            'get_image',
+        }
+        | OURS
+    )
     assert enforcer.check_rules(raise_on_violation=True)
 
 
@@ -115,10 +139,13 @@ def test_the_samples_are_what_the_devstack_plugin_configures():
     assert test_plugin.plugins(imports) == ['hepix_verify', 'hepix_record']
 
 
-def test_the_paste_sample_names_the_factory():
+def test_the_paste_sample_names_the_factories():
     parser = configparser.ConfigParser()
     parser.read(SAMPLES / 'nova-api-paste.ini.sample')
-    assert parser.sections() == ['app:hepix_context']
+    assert parser.sections() == ['filter:hepix_guard', 'app:hepix_context']
+    assert dict(parser['filter:hepix_guard']) == {
+        'paste.filter_factory': hepix.NOVA_GUARD
+    }
     assert dict(parser['app:hepix_context']) == {
         'paste.app_factory': 'hepix_vm.context.wsgi:app_factory',
         'hepix_vm_config': '/etc/hepix_vm/hepix_vm.conf',
