@@ -13,8 +13,11 @@ import pathlib
 import sys
 
 from benchmarks import catalogue
+from benchmarks import downloads
 from benchmarks import enforcement
+from benchmarks import imports
 from benchmarks import peers
+from benchmarks import publishing
 from benchmarks import report
 from benchmarks import rows
 from benchmarks import trust
@@ -26,11 +29,22 @@ def _trust() -> Iterator[rows.Row]:
     return trust.measure(hanko=peers.hanko())
 
 
+def _catalogue() -> Iterator[rows.Row]:
+    yield from catalogue.measure()
+    yield from downloads.measure()
+    yield from publishing.measure()
+
+
+def _enforcement() -> Iterator[rows.Row]:
+    yield from enforcement.measure()
+    yield from imports.measure()
+
+
 #: None marks a group that has nothing to measure yet.
 GROUPS: Mapping[str, Group | None] = {
     'trust': _trust,
-    'catalogue': catalogue.measure,
-    'enforcement': enforcement.measure,
+    'catalogue': _catalogue,
+    'enforcement': _enforcement,
     'context': None,
     'window': None,
 }

@@ -18,7 +18,6 @@ import sqlalchemy as sa
 
 from benchmarks import filled
 from benchmarks import lists
-from benchmarks import lists_server
 from benchmarks import measuring
 from benchmarks import pki
 from benchmarks import processes
@@ -151,7 +150,7 @@ def _unchanged(place: Place, count: int, suffix: str) -> Iterator[rows.Row]:
     for number in range(count):
         place.serve(_IMAGES, number)
     place.create()
-    with lists_server.running(place.lists) as base:
+    with processes.serving('benchmarks.lists_server', place.lists) as base:
         place.subscribe([f'{base}/{number}' for number in range(count)])
         new = processes.run(_STEPS, 'sync', place.path, 'accepted')
         again = processes.run(_STEPS, 'sync', place.path, 'unchanged')

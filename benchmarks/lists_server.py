@@ -8,10 +8,7 @@ told so. Prints its port and serves until its standard input ends.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-import contextlib
 import pathlib
-import subprocess
 import sys
 
 #: Every file has this one: a benchmark changes none.
@@ -60,25 +57,6 @@ async def _serve(folder: pathlib.Path) -> None:
     async with server:
         print(server.sockets[0].getsockname()[1], flush=True)
         await loop.run_in_executor(None, sys.stdin.read)
-
-
-@contextlib.contextmanager
-def running(folder: pathlib.Path) -> Iterator[str]:
-    """The server in a process of its own; yields the URL of the folder."""
-    argv = [sys.executable, '-m', 'benchmarks.lists_server', str(folder)]
-    with subprocess.Popen(
-        argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        if process.stdin is None or process.stdout is None:
-            raise RuntimeError('the server has no pipes')
-        try:
-            port = process.stdout.readline().strip()
-            if not port:
-                raise RuntimeError('the server of lists did not start')
-            yield f'http://127.0.0.1:{port}'
-        finally:
-            process.stdin.close()
-            process.wait(60)
 
 
 if __name__ == '__main__':

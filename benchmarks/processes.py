@@ -7,6 +7,8 @@ Imports count for the memory of a process and not for its time.
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Iterator
+import contextlib
 import dataclasses
 import json
 import pathlib
@@ -45,6 +47,29 @@ def run(module: str, *arguments: object) -> Taken:
     if done.returncode:
         raise RuntimeError(f'{module}: {done.stderr.strip()[-2000:]}')
     return Taken(**json.loads(done.stdout))
+
+
+@contextlib.contextmanager
+def serving(module: str, path: pathlib.Path) -> Iterator[str]:
+    """A server that prints its port and serves until its input ends.
+
+    :param path: of what it serves
+    :returns: its URL, without a path
+    """
+    argv = [sys.executable, '-m', module, str(path)]
+    with subprocess.Popen(
+        argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        if process.stdin is None or process.stdout is None:
+            raise RuntimeError('the server has no pipes')
+        try:
+            port = process.stdout.readline().strip()
+            if not port:
+                raise RuntimeError(f'{module} did not start')
+            yield f'http://127.0.0.1:{port}'
+        finally:
+            process.stdin.close()
+            process.wait(60)
 
 
 class Watching:

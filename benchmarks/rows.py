@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 import dataclasses
 from typing import Literal
+
+from benchmarks import measuring
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -28,6 +31,11 @@ TARGETS: dict[str, Target] = {
     'load 88 anchors and their CRLs': Target(400),
     'hash 1 GiB (SHA-512)': Target(1.1, 'ratio'),
     'hash 1 GiB (SHA-512), processor': Target(1.1, 'ratio'),
+    'bring 1 GiB to disk, verified': Target(1.1, 'ratio'),
+    'bring 1 GiB to disk, verified, processor': Target(1.1, 'ratio'),
+    'publish 100 small images': Target(0.5, 'ratio'),
+    'publish with nothing to do, 10 000 images': Target(20),
+    'publish with nothing to do, 10 000 images, listings': Target(1),
     'sync 10 000 subscriptions, unchanged': Target(60),
     'sync 10 000 subscriptions, unchanged, memory': Target(300),
     'decide on bytes among 100 000 images': Target(20),
@@ -38,6 +46,17 @@ TARGETS: dict[str, Target] = {
     'decide on an image among 100 000, p99': Target(200),
     'filter a request, 100 000 images': Target(20),
     'filter a request, 100 000 images, p99': Target(200),
+    'schedule over 1 000 hosts': Target(1.02, 'ratio'),
+    'schedule over 1 000 hosts, processor': Target(1.02, 'ratio'),
+    'guard a request to boot': Target(200),
+    'check the policy of a download': Target(20),
+    'import 1 GiB through Glance, added': Target(1, 'ratio'),
+    'memory added with 100 000 images, scheduler': Target(60),
+    'memory added with 100 000 images, API': Target(60),
+    'memory added with 100 000 images, Glance': Target(60),
+    'withdrawal in the catalogue to refusal, scheduler': Target(3),
+    'withdrawal in the catalogue to refusal, API': Target(3),
+    'withdrawal in the catalogue to refusal, Glance': Target(3),
 }
 
 
@@ -97,3 +116,14 @@ class Row:
             'target': self.target,
             'met': self.met,
         }
+
+
+def median_and_p99(
+    name: str, times: measuring.Times, peer: measuring.Times, label: str
+) -> Iterator[Row]:
+    """Rows in microseconds of a quick call and of its peer."""
+    for suffix, cost, beside in (
+        ('', times.median, peer.median),
+        (', p99', times.p99, peer.p99),
+    ):
+        yield Row(name + suffix, cost * 1e6, 'us', label, beside * 1e6)

@@ -10,6 +10,7 @@ import os
 import pathlib
 import tempfile
 
+from benchmarks import beside
 from benchmarks import lists
 from benchmarks import measuring
 from benchmarks import peers
@@ -81,7 +82,7 @@ def _verify(
         '-out',
         os.devnull,
     )
-    yield from _beside(
+    yield from beside.rows_of(
         'verify a list of 35 kB',
         lambda: trust.verify(message, anchors, trust.Policy(), now),
         'openssl cms -verify (a process)',
@@ -174,33 +175,4 @@ def _hash(path: pathlib.Path, size: int, rounds: int) -> Iterator[rows.Row]:
 
     peer = measuring.program('openssl', 'dgst', '-sha512', str(path))
     name = 'hash 1 GiB (SHA-512)'
-    yield from _beside(name, call, 'openssl dgst -sha512', peer, rounds)
-
-
-def _beside(
-    name: str,
-    call: measuring.Call,
-    label: str,
-    peer: measuring.Call | None,
-    rounds: int,
-) -> Iterator[rows.Row]:
-    """The time that a call and its peer take, then the processor's."""
-    if peer is None:
-        times, beside = measuring.alone(call, rounds), None
-        label = f'{label}: not installed'
-    else:
-        times, beside = measuring.in_turn(call, peer, rounds)
-    yield rows.Row(
-        name,
-        times.median * _MILLISECONDS,
-        'ms',
-        label,
-        beside.median * _MILLISECONDS if beside else None,
-    )
-    yield rows.Row(
-        f'{name}, processor',
-        times.processor_median * _MILLISECONDS,
-        'ms',
-        label,
-        beside.processor_median * _MILLISECONDS if beside else None,
-    )
+    yield from beside.rows_of(name, call, 'openssl dgst -sha512', peer, rounds)
