@@ -6,6 +6,7 @@
 SHELL := /bin/sh
 PYTHON ?= python3
 GROUP ?= all
+REMOVE ?=
 JSON ?=
 KEEP ?=
 HEPIX_VM_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/hepix-vm
@@ -19,13 +20,14 @@ export HEPIX_VM_CACHE PYTHON KEEP
 tox = tools=$$(tools/bootstrap) && "$$tools/tox" run --workdir '$(TOX_DIR)'
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-down test lint bench clean packages
+.PHONY: help demo demo-down test lint paths bench clean packages
 
 help:
 	@echo 'make demo        the story of an image on a real cloud (KEEP=1 leaves it running)'
 	@echo 'make demo-down   ends the cloud that KEEP=1 left'
 	@echo 'make test        all tests, with real services'
 	@echo 'make lint        style, types and shell scripts alone'
+	@echo 'make paths       every way of an image to a server on real clouds (REMOVE=part|all: that the table notices)'
 	@echo 'make bench       figures beside their peers (GROUP=trust|catalogue|enforcement|context|window|all JSON=FILE)'
 	@echo 'make clean       removes what was built in the tree, and the tox environments'
 
@@ -43,6 +45,9 @@ test: packages
 
 lint: packages
 	@$(tox) -e pep8,mypy
+
+paths: packages
+	@$(PYTHON) -m tests.cloud python -m tests.paths --remove '$(REMOVE)'
 
 bench: packages
 	@GROUP='$(GROUP)' JSON='$(JSON)' $(PYTHON) -m tests.cloud python -m benchmarks

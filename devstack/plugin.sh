@@ -77,6 +77,10 @@ function _hepix_vm_policy_file {
     echo "$GLANCE_CONF_DIR/policy.d/hepix_vm.yaml"
 }
 
+function _hepix_vm_protections_file {
+    echo "$GLANCE_CONF_DIR/hepix_vm-property-protections.conf"
+}
+
 # hepix_verify sees the bytes as they were endorsed, hepix_record what the
 # plugins of others have left of them.
 function configure_hepix_vm_glance {
@@ -92,6 +96,15 @@ function configure_hepix_vm_glance {
 
     # A user who may name locations asserts a hash that nobody has checked.
     iniset "$GLANCE_API_CONF" DEFAULT show_multiple_locations False
+    # Who sees where the data is copies it inside the store.
+    iniset "$GLANCE_API_CONF" DEFAULT show_image_direct_url False
+
+    # What changes how an image boots is for services and administrators.
+    install -m 644 "$HEPIX_VM_DIR/etc/hepix_vm/glance-property-protections.conf" \
+        "$(_hepix_vm_protections_file)"
+    iniset "$GLANCE_API_CONF" DEFAULT property_protection_file \
+        "$(_hepix_vm_protections_file)"
+    iniset "$GLANCE_API_CONF" DEFAULT property_protection_rule_format roles
 
     # Next to the policy of others, and read after it.
     install -d -m 755 "$GLANCE_CONF_DIR/policy.d"
@@ -106,11 +119,15 @@ function configure_hepix_vm_glance {
 }
 
 function unconfigure_hepix_vm_glance {
-    rm -f "$(_hepix_vm_policy_file)"
+    rm -f "$(_hepix_vm_policy_file)" "$(_hepix_vm_protections_file)"
     [[ -e "$GLANCE_API_CONF" ]] || return 0
     inidelete "$GLANCE_API_CONF" hepix_vm config_file
     iniset "$GLANCE_API_CONF" DEFAULT show_multiple_locations \
         "${GLANCE_SHOW_MULTIPLE_LOCATIONS:-False}"
+    iniset "$GLANCE_API_CONF" DEFAULT show_image_direct_url \
+        "${GLANCE_SHOW_DIRECT_URL:-False}"
+    inidelete "$GLANCE_API_CONF" DEFAULT property_protection_file
+    inidelete "$GLANCE_API_CONF" DEFAULT property_protection_rule_format
     local file others
     file=$(_hepix_vm_import_file)
     [[ -e "$file" ]] || return 0
