@@ -72,9 +72,9 @@ service, and it takes this room in each guest.
     ),
     cfg.IntOpt(
         'max_answer_size',
-        default=bundle.ANSWER_LIMIT,
+        default=bundle.COMPRESSED_LIMIT,
         min=1024,
-        max=bundle.ANSWER_LIMIT,
+        max=bundle.COMPRESSED_LIMIT,
         help="""
 How many bytes the compressed bundle may have. The proxies between a guest and
 the metadata service answer from memory and one after the other, so it cannot

@@ -51,15 +51,15 @@ class Member:
         return 0o644
 
 
-def checked(members: list[Member], source: str) -> tuple[Member, ...]:
-    """Sort the members of a bundle and check that they make one.
+def ordered(members: list[Member], source: str) -> tuple[Member, ...]:
+    """Sort the members of any archive and check that they make a tree.
 
     The order is by the parts of each name, so that a directory comes before
     what is in it whatever the locale and the file system.
 
     :param source: where the members come from, for the error
-    :raises BundleRefused: a script is missing, a name is unusual, doubled
-        or without its directory, or everything sits one level too deep
+    :raises BundleRefused: a name is unusual, doubled or without its
+        directory
     """
     directories = {''} | {m.path for m in members if m.content is None}
     files = {m.path for m in members if m.content is not None}
@@ -72,6 +72,19 @@ def checked(members: list[Member], source: str) -> tuple[Member, ...]:
             )
     if len(directories) - 1 + len(files - directories) != len(members):
         raise BundleRefused(f'site context {source}: a name appears twice')
+    return tuple(sorted(members, key=lambda member: member.path.split('/')))
+
+
+def checked(members: list[Member], source: str) -> tuple[Member, ...]:
+    """Sort the members of a bundle and check that they make one.
+
+    :param source: where the members come from, for the error
+    :raises BundleRefused: as :func:`ordered`; a script is missing, or
+        everything sits one level too deep
+    """
+    found = ordered(members, source)
+    directories = {m.path for m in members if m.content is None}
+    files = {m.path for m in members if m.content is not None}
     for script in SCRIPTS:
         if script not in files:
             raise BundleRefused(
@@ -83,7 +96,7 @@ def checked(members: list[Member], source: str) -> tuple[Member, ...]:
             f'site context {source}: "context" at its root; guests look for'
             ' the scripts at the root itself, so move up what is inside'
         )
-    return tuple(sorted(members, key=lambda member: member.path.split('/')))
+    return found
 
 
 def check_name(path: str, source: str) -> None:

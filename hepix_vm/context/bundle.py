@@ -13,7 +13,6 @@ bundle is the SHA-256 of the tar.
 from __future__ import annotations
 
 import dataclasses
-import gzip
 import hashlib
 import os
 import pathlib
@@ -22,6 +21,7 @@ import zlib
 
 from hepix_vm.context import archive
 from hepix_vm.context import directory
+from hepix_vm.context import forms
 from hepix_vm import errors
 
 BundleRefused = archive.BundleRefused
@@ -29,6 +29,10 @@ BundleRefused = archive.BundleRefused
 #: Bytes; guests reach us through proxies that answer from memory, so a
 #: whole answer (headers included) stays below 1 MiB.
 ANSWER_LIMIT = 1024 * 1024 - 4096
+
+#: Bytes of a compressed bundle: in base64, with its line ends, it still is
+#: within :data:`ANSWER_LIMIT`.
+COMPRESSED_LIMIT = 755 * 1024
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -38,12 +42,12 @@ class Limits:
     :param members: files and directories together
     :param unpacked: bytes of the tar
     :param answer: bytes of the compressed bundle, at most
-        :data:`ANSWER_LIMIT`
+        :data:`COMPRESSED_LIMIT`
     """
 
     members: int = 500
     unpacked: int = 8 * 1024 * 1024
-    answer: int = ANSWER_LIMIT
+    answer: int = COMPRESSED_LIMIT
 
 
 DEFAULT_LIMITS = Limits()
@@ -93,7 +97,7 @@ def build(
     members = directory.members(
         site_directory, limits.members, limits.unpacked
     )
-    return _assemble(members, str(site_directory), limits)
+    return assemble(members, str(site_directory), limits)
 
 
 def read(bundle_file: pathlib.Path, limits: Limits = DEFAULT_LIMITS) -> Bundle:
@@ -110,10 +114,10 @@ def read(bundle_file: pathlib.Path, limits: Limits = DEFAULT_LIMITS) -> Bundle:
             tgz = stream.read(limits.answer + 1)
     except OSError as error:
         raise directory.unreadable(bundle_file, error) from error
-    _within(len(tgz), limits.answer, 'max_answer_size', source)
+    within(len(tgz), limits.answer, 'max_answer_size', source)
     tar = _gunzip(tgz, limits, source)
     members = archive.unpack(tar, limits.members, source)
-    bundle = _assemble(members, source, limits)
+    bundle = assemble(members, source, limits)
     if bundle.tar != tar:
         raise BundleRefused(
             f'site context {source}: not in the reproducible form; make it'
@@ -151,14 +155,19 @@ def write_atomically(bundle: Bundle, target: pathlib.Path) -> None:
             temporary.unlink(missing_ok=True)
 
 
-def _assemble(
+def assemble(
     members: list[archive.Member], source: str, limits: Limits
 ) -> Bundle:
+    """Make the bundle of these members.
+
+    :param source: where they come from, for the error
+    :raises BundleRefused: see :func:`build`
+    """
     ordered = archive.checked(members, source)
     tar = archive.pack(ordered, source)
-    _within(len(tar), limits.unpacked, 'max_unpacked_size', source)
-    tgz = gzip.compress(tar, compresslevel=9, mtime=0)
-    _within(len(tgz), limits.answer, 'max_answer_size', source)
+    within(len(tar), limits.unpacked, 'max_unpacked_size', source)
+    tgz = forms.gzip(tar)
+    within(len(tgz), limits.answer, 'max_answer_size', source)
     files = tuple(
         BundleFile(
             member.path,
@@ -172,7 +181,14 @@ def _assemble(
     return Bundle(tar, tgz, hashlib.sha256(tar).hexdigest(), files)
 
 
-def _within(found: int, limit: int, option: str, source: str) -> None:
+def within(found: int, limit: int, option: str, source: str) -> None:
+    """Hold something against its limit.
+
+    :param found: bytes
+    :param limit: bytes
+    :param option: of the group ``[context]``, that sets the limit
+    :raises BundleRefused: it is larger
+    """
     if found > limit:
         raise BundleRefused(
             f'site context {source}: expected at most {limit} bytes, found'
@@ -190,7 +206,7 @@ def _gunzip(tgz: bytes, limits: Limits, source: str) -> bytes:
         raise BundleRefused(
             f'site context {source}: not a gzip file ({error})'
         ) from error
-    _within(len(tar), limits.unpacked, 'max_unpacked_size', source)
+    within(len(tar), limits.unpacked, 'max_unpacked_size', source)
     if not decompressor.eof or decompressor.unused_data:
         raise BundleRefused(
             f'site context {source}: the gzip data ends too early or is'

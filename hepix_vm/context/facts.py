@@ -5,6 +5,20 @@ from __future__ import annotations
 
 import dataclasses
 
+#: What layers may ask for and templates may insert.
+NAMES = (
+    'project',
+    'availability_zone',
+    'host',
+    'hypervisor_type',
+    'flavor',
+    'image',
+    'endorser',
+    'list',
+    'vo',
+    'identifier',
+)
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Endorsed:
@@ -57,3 +71,24 @@ class Facts:
     root: int | None = None
     ephemeral: int | None = None
     extra_specs: tuple[tuple[str, str], ...] = ()
+
+
+def known(facts: Facts) -> dict[str, str]:
+    """What is known, by the names in :data:`NAMES`; nothing is empty."""
+    endorsed = facts.endorsed
+    values = {
+        'project': facts.project,
+        'availability_zone': facts.availability_zone,
+        'host': facts.host,
+        'hypervisor_type': facts.hypervisor_type,
+        'flavor': facts.flavor,
+        'image': facts.image,
+    }
+    if endorsed is not None:
+        values |= {
+            'endorser': endorsed.endorser,
+            'list': endorsed.list,
+            'vo': endorsed.vo,
+            'identifier': endorsed.identifier,
+        }
+    return {name: value for name, value in values.items() if value}

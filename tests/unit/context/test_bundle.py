@@ -337,11 +337,11 @@ def test_headers_count_as_well(site):
 
 
 def test_an_answer_over_the_limit_is_refused(site):
-    noise = random.Random(1).randbytes(bundle.ANSWER_LIMIT + 1)
+    noise = random.Random(1).randbytes(bundle.COMPRESSED_LIMIT + 1)
     (site / 'noise').write_bytes(noise)
     text = _refusal(site)
     assert 'max_answer_size' in text
-    assert str(bundle.ANSWER_LIMIT) in text
+    assert str(bundle.COMPRESSED_LIMIT) in text
 
 
 def test_an_unreadable_file_is_named(site, monkeypatch):
@@ -474,7 +474,7 @@ def test_a_bundle_of_another_make_is_refused(tmp_path, changes, says):
         (lambda tgz: gzip.compress(b'text'), 'not a tar archive'),
         (lambda tgz: gzip.compress(b''), 'not a tar archive'),
         (lambda tgz: gzip.compress(bytes(9 << 20)), 'at most 8388608'),
-        (lambda tgz: tgz + bytes(1 << 20), 'at most 1044480'),
+        (lambda tgz: tgz + bytes(1 << 20), 'at most 773120'),
     ],
 )
 def test_a_broken_bundle_file_is_refused(tmp_path, spoil, says):
