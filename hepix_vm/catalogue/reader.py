@@ -152,6 +152,21 @@ class Reader:
             LOG.exception('verdict=refused code=internal-error')
             return False
 
+    def snapshot(self) -> model.Snapshot:
+        """What is in memory, for what is no decision; never raises.
+
+        Waits for the store, as long as a decision would, only while it has
+        never answered; ``answered_at`` is None when it did not then either.
+        """
+        try:
+            worker = self._running()
+            if worker.snapshot().answered_at is None:
+                worker.refresh()
+            return worker.snapshot()
+        except Exception:
+            LOG.exception('the catalogue cannot be read')
+            return model.EMPTY
+
     def forget_parent(self) -> None:
         """Start afresh in a child process.
 
