@@ -7,8 +7,11 @@ import pathlib
 
 from oslo_config import cfg
 
+from hepix_vm.conf import catalogue
 from hepix_vm.context import bundle
+from hepix_vm.context import features
 from hepix_vm.context import served
+from hepix_vm.context import site_state
 from hepix_vm import errors
 
 ContextSettings = served.ContextSettings
@@ -93,6 +96,67 @@ something changed.
     ),
 ]
 
+#: Of machine and job features, and of orders to end.
+FEATURES = [
+    cfg.StrOpt(
+        'ratings_file',
+        help="""
+A YAML file that says how fast hosts are (HS06, HEPScore23), by their names,
+aggregates or processors, and how long servers of projects may run; see the
+sample ratings.yaml. It is read again when it changes; one that is wrong is
+logged, and the one before stays. Unset: these features are not served.
+""",
+    ),
+    cfg.StrOpt(
+        'wall_limit_spec',
+        default=features.Settings().wall_limit_spec,
+        help="""
+Name of the extra spec of flavors that says for how many seconds a server may
+run. It goes before what the ratings file says of the project.
+""",
+    ),
+    cfg.IntOpt(
+        'grace_secs',
+        default=features.Settings().grace_secs,
+        min=0,
+        help="""
+Seconds that lie at least between an order to end ("hepix-vm drain") and its
+time; virtual machines are promised them, as grace_secs. 0 promises nothing;
+orders have to be forced then.
+""",
+    ),
+    cfg.BoolOpt(
+        'names_2012',
+        default=features.Settings().names_2012,
+        help="""
+Serve the job features jobstart, mem_limit (MB), run_limit and cpu_limit
+(minutes) as well, for programs older than the specification of 2016.
+""",
+    ),
+    cfg.IntOpt(
+        'hosts_interval',
+        default=3600,
+        min=0,
+        help="""
+Seconds after which a sync asks Nova and Placement again what compute hosts
+have, for total_cpu and for ratings by aggregate or processor. That needs an
+administrator's account in [openstack] and takes one request a host; a sync
+spends twenty seconds on it at most and goes on in the next one. 0: only
+"hepix-vm context hosts --refresh" asks.
+""",
+    ),
+    cfg.IntOpt(
+        'hosts_max_age',
+        default=features.Settings().hosts_max_age,
+        min=60,
+        help="""
+Seconds for which what a host said is served, when it cannot be asked again.
+Afterwards its total_cpu, and what is computed from it, is left out.
+""",
+    ),
+]
+OPTS += FEATURES
+
 
 def register(conf: cfg.ConfigOpts) -> None:
     """Make the options known to ``conf``."""
@@ -136,3 +200,34 @@ def nova_shared_secret(nova: cfg.ConfigOpts) -> bytes:
             ' that anybody could sign; set it here and in the metadata agent'
         )
     return str(secret).encode()
+
+
+def features_settings(conf: cfg.ConfigOpts) -> features.Settings:
+    """What the site says of machine and job features."""
+    group = conf.context
+    return features.Settings(
+        grace_secs=group.grace_secs,
+        wall_limit_spec=group.wall_limit_spec,
+        hosts_max_age=group.hosts_max_age,
+        names_2012=group.names_2012,
+    )
+
+
+def ratings_file(conf: cfg.ConfigOpts) -> pathlib.Path | None:
+    """Where the site's table is; None: it has none."""
+    found = conf.context.ratings_file
+    return pathlib.Path(found) if found else None
+
+
+def site_state_settings(conf: cfg.ConfigOpts) -> site_state.Settings:
+    """How the state of the site is kept in memory.
+
+    :param conf: with the group of the catalogue, too
+    """
+    store = catalogue.reader_settings(conf)
+    return site_state.Settings(
+        connection=store.connection,
+        ratings_file=ratings_file(conf),
+        refresh_interval=conf.context.refresh_interval,
+        store_timeout=store.store_timeout,
+    )
