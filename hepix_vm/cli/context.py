@@ -15,9 +15,8 @@ from hepix_vm.operations import context
 class ContextBuild(base.ShowOne):
     """Build the bundle that virtual machines fetch as default.tgz.
 
-    It is written to the configured [context] bundle_file, or where --output
-    says. Without either it is only checked and described; the metadata
-    service then serves the directory itself.
+    It is written where --output says; without that it is only checked and
+    described.
     """
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
@@ -34,8 +33,8 @@ class ContextBuild(base.ShowOne):
 
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         """Build it."""
-        settings = conf_context.context_settings(self.app.configuration())
-        output = parsed_args.output or settings.bundle_file
+        settings = conf_context.context_source(self.app.configuration())
+        output = parsed_args.output
         built = context.build(
             parsed_args.directory or settings.directory,
             settings.limits,

@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
+import stat
 
 from oslo_config import cfg
 
@@ -12,9 +14,13 @@ from hepix_vm.context import bundle
 from hepix_vm.context import features
 from hepix_vm.context import served
 from hepix_vm.context import site_state
+from hepix_vm.context import source
 from hepix_vm import errors
 
 ContextSettings = served.ContextSettings
+
+#: Bytes of a private key; one on P-256 has some hundreds.
+_KEY_LIMIT = 64 * 1024
 
 GROUP = cfg.OptGroup(
     'context',
@@ -32,7 +38,8 @@ OPTS = [
         default='/etc/hepix_vm/context',
         help="""
 The site directory: prolog.sh and epilog.sh, which virtual machines run early
-and late in their start-up, and whatever these two need.
+and late in their start-up, and whatever these two need, in one directory or
+in layers that layers.yaml names.
 
 Only regular files and directories with plain names are accepted; symbolic
 links, devices and hidden files are refused. The directory itself may be a
@@ -42,14 +49,60 @@ stands here: no passwords, no keys.
 """,
     ),
     cfg.StrOpt(
-        'bundle_file',
+        'serve',
+        default='directory',
+        choices=[
+            ('directory', 'the site directory as it stands at the moment'),
+            ('published', 'what "hepix-vm context publish" published last'),
+        ],
         help="""
-A file made by "hepix-vm context build" that is served instead of what stands
-in the site directory at the moment.
+What virtual machines get.
 
-Set it to try changes in the directory without publishing them: guests get the
-new bundle when you build it, whole. Leave it unset to serve the directory
-itself.
+With "published" nothing in the site directory counts before it is published:
+then it is checked, gets a serial that never goes back, and can be taken back
+with "hepix-vm context rollback". With "directory" every change counts at
+once, under the serial 0.
+""",
+    ),
+    cfg.StrOpt(
+        'state_directory',
+        default='/var/lib/hepix_vm/context',
+        help="""
+Where "hepix-vm context publish" keeps what it published. Who publishes must
+be able to write it, the account that serves must be able to read it. Keep it:
+the newest serial stands there, and guests may refuse a lower one.
+""",
+    ),
+    cfg.IntOpt(
+        'keep_generations',
+        default=10,
+        min=2,
+        help="""
+How many published generations are kept to look at and to go back to; older
+ones are removed by the next publication. Each takes the room of the site
+directory.
+""",
+    ),
+    cfg.IntOpt(
+        'expire_days',
+        default=0,
+        min=0,
+        help="""
+For how many days a publication holds. The manifest says so to guests, and
+"hepix-vm context status" tells which virtual machines run one that has
+expired; it is served on until the next publication. 0: it does not expire.
+""",
+    ),
+    cfg.StrOpt(
+        'signing_key',
+        help="""
+File with the private key (PEM, ECDSA on the curve P-256, no passphrase) that
+signs manifests, so that guests which hold its public key can be sure whose
+scripts they run. Everybody else must not be able to read it. Without it
+nothing is signed and guests find no manifest.sig.
+
+Make one with "openssl ecparam -name prime256v1 -genkey -noout", its public
+key with "openssl ec -pubout".
 """,
     ),
     cfg.IntOpt(
@@ -58,8 +111,8 @@ itself.
         min=2,
         max=10000,
         help="""
-How many files and directories the site directory may hold. A larger bundle is
-refused and the one before is served on.
+How many files and directories the site directory may hold, all layers
+together. A larger one is refused and the one before is served on.
 """,
     ),
     cfg.IntOpt(
@@ -68,9 +121,9 @@ refused and the one before is served on.
         min=10240,
         max=256 * 1024 * 1024,
         help="""
-How many bytes the bundle may have before compression, 512 for the header of
-each file included. It is held in memory by each process of the metadata
-service, and it takes this room in each guest.
+How many bytes the site directory, and each bundle made of it, may have before
+compression, 512 for the header of each file included. It is held in memory by
+each process that serves it, and a bundle takes this room in each guest.
 """,
     ),
     cfg.IntOpt(
@@ -79,9 +132,10 @@ service, and it takes this room in each guest.
         min=1024,
         max=bundle.COMPRESSED_LIMIT,
         help="""
-How many bytes the compressed bundle may have. The proxies between a guest and
-the metadata service answer from memory and one after the other, so it cannot
-be raised above the default; large files belong on a server or in CernVM-FS.
+How many bytes a compressed bundle may have. The proxies between a guest and
+the metadata service answer from memory and one after the other, and in base64
+it grows by a third, so it cannot be raised above the default; large files
+belong on a server or in CernVM-FS.
 """,
     ),
     cfg.FloatOpt(
@@ -90,8 +144,8 @@ be raised above the default; large files belong on a server or in CernVM-FS.
         min=0.1,
         help="""
 Seconds between two looks of the metadata service for a changed site directory
-or bundle file. Only names and times are looked at; files are read again when
-something changed.
+or a new publication. Only names and times are looked at; files are read again
+when something changed.
 """,
     ),
 ]
@@ -166,19 +220,50 @@ def register(conf: cfg.ConfigOpts) -> None:
 
 def context_settings(conf: cfg.ConfigOpts) -> ContextSettings:
     """The options as the value that the context code takes."""
-    group = conf.context
     return ContextSettings(
+        source=context_source(conf),
+        refresh_interval=conf.context.refresh_interval,
+    )
+
+
+def context_source(conf: cfg.ConfigOpts) -> source.Source:
+    """Where the context is read from."""
+    group = conf.context
+    return source.Source(
         directory=pathlib.Path(group.directory),
-        bundle_file=(
-            pathlib.Path(group.bundle_file) if group.bundle_file else None
-        ),
+        state_directory=pathlib.Path(group.state_directory),
+        published=group.serve == 'published',
         limits=bundle.Limits(
             members=group.max_files,
             unpacked=group.max_unpacked_size,
             answer=group.max_answer_size,
         ),
-        refresh_interval=group.refresh_interval,
     )
+
+
+def signing_key(conf: cfg.ConfigOpts) -> bytes | None:
+    """The private key that signs manifests, PEM; None: none is configured.
+
+    :raises errors.Misconfigured: it cannot be read, or by everybody
+    """
+    if not conf.context.signing_key:
+        return None
+    path = pathlib.Path(conf.context.signing_key)
+    try:
+        with path.open('rb') as stream:
+            mode = os.fstat(stream.fileno()).st_mode
+            key = stream.read(_KEY_LIMIT)
+    except OSError as error:
+        raise errors.Misconfigured(
+            f'[context] signing_key {path}: {error.strerror or error}; it'
+            ' must be readable for the account that signs'
+        ) from error
+    if mode & (stat.S_IROTH | stat.S_IWOTH):
+        raise errors.Misconfigured(
+            f'[context] signing_key {path}: everybody may read or write it'
+            f' (mode {stat.S_IMODE(mode):o}); run "chmod o-rw" on it'
+        )
+    return key
 
 
 def nova_shared_secret(nova: cfg.ConfigOpts) -> bytes:

@@ -6,6 +6,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from hepix_vm.context import bundle
+from hepix_vm.context import directory as directory_
+from hepix_vm.context import facts as facts_
+from hepix_vm.context import site as site_
+from hepix_vm.context import variants
 
 
 def build(
@@ -16,7 +20,8 @@ def build(
     :raises errors.Misconfigured: for a directory that cannot be served
     :raises errors.LocalFault: when the file cannot be written
     """
-    built = bundle.build(directory, limits)
+    site = site_.read_directory(directory, limits)
+    built = variants.compose(site, facts_.Facts('', ''), limits).bundle
     if output is not None:
-        bundle.write_atomically(built, output)
+        directory_.write_atomically(output, built.tgz)
     return built

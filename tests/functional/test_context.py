@@ -18,11 +18,11 @@ import pytest
 from hepix_vm import conf as options
 from hepix_vm.conf import context as conf_context
 from hepix_vm.conf import inside
-from hepix_vm.context import bundle
 from tests import catalogue_rows
 from tests.cloud import cloud as clouds
 from tests.cloud import waits
 from tests.functional import images as acts
+from tests.unit.context import sites
 
 #: Seconds; for what normally takes one or two on an idle machine.
 LIMIT = 300.0
@@ -120,8 +120,8 @@ def test_a_signed_request_gets_the_site_s_bundle(cloud, headers, tmp_path):
     assert status == 200
     assert found['Content-Type'] == 'application/gzip'
     assert found['Content-Length'] == str(len(body))
-    site = _settings(cloud).directory
-    made = bundle.build(site)
+    site = _settings(cloud).source.directory
+    made = sites.build(site)
     assert gzip.decompress(body) == made.tar
 
     (tmp_path / 'default.tgz').write_bytes(body)
@@ -249,12 +249,12 @@ def _log(cloud: clouds.Cloud) -> str:
 
 def test_a_change_is_served_and_a_broken_one_is_not(cloud, headers):
     """One file comes, then a symbolic link beside it, then both go."""
-    site = _settings(cloud).directory
-    before = bundle.build(site).tar
+    site = _settings(cloud).source.directory
+    before = sites.build(site).tar
     added, trap = site / 'added_by_a_test', site / 'trap'
     try:
         added.write_text('new\n')
-        good = bundle.build(site).tar
+        good = sites.build(site).tar
         _wait_for_tar(cloud, headers, good)
 
         trap.symlink_to(pathlib.Path('/etc/passwd'))

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import hashlib
-import tarfile
 
 import pytest
 
@@ -39,17 +38,6 @@ def test_configured_directory_is_checked_and_described(configured):
     assert list(ran.json) == KEYS
     assert 'prolog.sh' in ran.json['files']
     assert ran.json['written'] == ''
-
-
-def test_bundle_is_written_where_the_metadata_service_reads_it(
-    configured, tmp_path
-):
-    target = tmp_path / 'bundle.tgz'
-    ran = configured('-f', 'json', more=f'bundle_file = {target}\n')
-    assert ran.json['written'] == str(target)
-    with tarfile.open(target) as bundle:
-        assert 'prolog.sh' in bundle.getnames()
-    assert target.stat().st_size == ran.json['tgz_bytes']
 
 
 def test_output_and_directory_of_the_command_line_count(configured, tmp_path):

@@ -11,8 +11,8 @@ from oslo_config import cfg
 from oslo_policy import policy
 import pytest
 
-from hepix_vm.context import bundle
 from tests.cloud import hepix
+from tests.unit.context import sites
 from tests.unit.devstack import test_plugin
 
 SAMPLES = test_plugin.ROOT / 'etc' / 'hepix_vm'
@@ -154,7 +154,7 @@ def test_the_paste_sample_names_the_factories():
 
 
 def test_the_sample_scripts_make_a_bundle():
-    made = bundle.build(SAMPLES / 'context')
+    made = sites.build(SAMPLES / 'context')
     assert [file.path for file in made.files] == ['epilog.sh', 'prolog.sh']
 
 
