@@ -75,30 +75,6 @@ def ordered(members: list[Member], source: str) -> tuple[Member, ...]:
     return tuple(sorted(members, key=lambda member: member.path.split('/')))
 
 
-def checked(members: list[Member], source: str) -> tuple[Member, ...]:
-    """Sort the members of a bundle and check that they make one.
-
-    :param source: where the members come from, for the error
-    :raises BundleRefused: as :func:`ordered`; a script is missing, or
-        everything sits one level too deep
-    """
-    found = ordered(members, source)
-    directories = {m.path for m in members if m.content is None}
-    files = {m.path for m in members if m.content is not None}
-    for script in SCRIPTS:
-        if script not in files:
-            raise BundleRefused(
-                f'site context {source}: expected a file {script} at its'
-                ' root, found none; an empty script (#!/bin/sh) will do'
-            )
-    if 'context' in files | directories:
-        raise BundleRefused(
-            f'site context {source}: "context" at its root; guests look for'
-            ' the scripts at the root itself, so move up what is inside'
-        )
-    return found
-
-
 def check_name(path: str, source: str) -> None:
     """Refuse what could surprise a shell, an archiver or a reader.
 
@@ -114,7 +90,7 @@ def check_name(path: str, source: str) -> None:
 
 
 def pack(members: tuple[Member, ...], source: str) -> bytes:
-    """Make the tar archive of members that :func:`checked` returned.
+    """Make the tar archive of members that :func:`ordered` returned.
 
     :raises BundleRefused: a name does not fit a USTAR header
     """

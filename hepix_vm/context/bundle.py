@@ -85,10 +85,10 @@ def assemble(
     """Make the bundle of these members.
 
     :param source: where they come from, for the error
-    :raises BundleRefused: see :func:`archive.checked`; the bundle is larger
-        than ``limits``
+    :raises BundleRefused: see :func:`archive.ordered`; or the bundle is
+        larger than ``limits``
     """
-    ordered = archive.checked(members, source)
+    ordered = archive.ordered(members, source)
     tar = archive.pack(ordered, source)
     within(len(tar), limits.unpacked, 'max_unpacked_size', source)
     tgz = forms.gzip(tar)

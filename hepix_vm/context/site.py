@@ -128,7 +128,7 @@ def of_members(
         _layer(rule, members, variables, source) for rule in plan.rules
     )
     _check_pairs(made, source)
-    _check_scripts(made, source)
+    _check_roots(made, source)
     return Site(
         made,
         plan.variables,
@@ -233,8 +233,8 @@ def _check_pairs(made: tuple[Layer, ...], source: str) -> None:
                 )
 
 
-def _check_scripts(made: tuple[Layer, ...], source: str) -> None:
-    """The layers of every instance have what every bundle needs."""
+def _check_roots(made: tuple[Layer, ...], source: str) -> None:
+    """Every instance gets the scripts, where guests look for them."""
     always = {
         file.member.path
         for layer in made
@@ -244,8 +244,19 @@ def _check_scripts(made: tuple[Layer, ...], source: str) -> None:
     }
     for script in archive.SCRIPTS:
         if script not in always:
+            where = (
+                'its root'
+                if made[0].rule.directory == ''
+                else 'the root of a layer without conditions'
+            )
             raise archive.BundleRefused(
-                f'site context {source}: expected a file {script} in a layer'
-                ' without conditions, found none; an empty script (#!/bin/sh)'
-                ' will do'
+                f'site context {source}: expected a file {script} at {where},'
+                ' found none; an empty script (#!/bin/sh) will do'
+            )
+    for layer in made:
+        if any(file.member.path == 'context' for file in layer.files):
+            raise archive.BundleRefused(
+                f'site context {source}/{layer.rule.directory}: "context" at'
+                ' its root; guests look for the scripts at the root itself,'
+                ' so move up what is inside'
             )
