@@ -25,6 +25,7 @@ PROTECTIONS = (
     CHECKOUT / 'etc' / 'hepix_vm' / 'glance-property-protections.conf'
 )
 CONTEXT_APP = 'hepix_vm.context.wsgi:app_factory'
+GUESTS = frozenset({'cinder', 'libvirt'})
 
 PROLOG = """#!/bin/sh
 # Runs before the network is configured.
@@ -119,7 +120,7 @@ def guests_cloud_options(work: pathlib.Path) -> opts.CloudOptions:
     New servers may boot from volumes of approved images there.
     """
     return hepix_cloud_options(
-        work, opts.ALL | opts.OPTIONAL, {'nova': {'volume_boot': 'endorsed'}}
+        work, opts.ALL | GUESTS, {'nova': {'volume_boot': 'endorsed'}}
     )
 
 

@@ -11,6 +11,7 @@ import sys
 from tests.cloud import databases
 from tests.cloud import errors
 from tests.cloud import hypervisor
+from tests.cloud import neutron
 from tests.cloud import ports
 from tests.cloud import site as sites
 from tests.cloud import steps
@@ -25,6 +26,8 @@ PORTS = (
     'nova-metadata',
     'cinder-api',
     'network',
+    'front',
+    'context',
     'rabbitmq',
     'rabbitmq-dist',
     'epmd',
@@ -35,6 +38,7 @@ PROGRAMS = ('epmd', 'git', 'mariadb-install-db', 'mariadbd')
 OPTIONAL_PROGRAMS = {
     'cinder': ('mount', 'qemu-img', 'unshare'),
     'libvirt': hypervisor.PROGRAMS,
+    'neutron': neutron.PROGRAMS,
 }
 CONDUCTOR = 'conductor has begun'
 RABBITMQ = '/usr/lib/rabbitmq/lib'
@@ -156,14 +160,15 @@ def _wsgi(
     arguments: tuple[str, ...] = (),
 ) -> steps.Service:
     port = site.ports[name]
+    venv = site.network_venv if name == neutron.API else site.venv
     argv = (
-        site.program('uwsgi'),
+        str(venv / 'bin' / 'uwsgi'),
         '--http-socket',
         f'{ports.ADDRESS}:{port}',
         '--module',
         f'{module}:application',
         '--virtualenv',
-        str(site.venv),
+        str(venv),
         '--master',
         '--die-on-term',
         '--need-app',
@@ -302,8 +307,23 @@ def _bind_libvirt(site: sites.Site) -> None:
             link.symlink_to(path)
 
 
-def nova(site: sites.Site) -> list[steps.Step]:
-    """Return nova's plain processes and the stand-in for neutron."""
+def _network(site: sites.Site) -> list[steps.Step]:
+    """Return Neutron, or the stand-in for it."""
+    if 'neutron' in site.options.parts:
+        return neutron.services(
+            site,
+            _wsgi(
+                site,
+                neutron.API,
+                'neutron.wsgi.api',
+                {
+                    'OS_NEUTRON_CONFIG_DIR': str(site.etc('neutron')),
+                    'OS_NEUTRON_CONFIG_FILES': 'neutron.conf',
+                },
+                (),
+                4,
+            ),
+        )
     return [
         steps.Service(
             'network',
@@ -315,7 +335,14 @@ def nova(site: sites.Site) -> list[steps.Step]:
             ),
             lambda: ports.answers(site.ports['network']),
             port=site.ports['network'],
-        ),
+        )
+    ]
+
+
+def nova(site: sites.Site) -> list[steps.Step]:
+    """Return nova's plain processes and the network service."""
+    return [
+        *_network(site),
         # These log in to placement at their start, and a refusal ends them.
         _nova(site, 'nova-conductor', ('identity',)),
         _nova(site, 'nova-scheduler', ('identity',)),
