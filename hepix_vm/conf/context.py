@@ -10,6 +10,7 @@ import stat
 from oslo_config import cfg
 
 from hepix_vm.conf import catalogue
+from hepix_vm.context import audit
 from hepix_vm.context import bundle
 from hepix_vm.context import features
 from hepix_vm.context import served
@@ -211,6 +212,54 @@ Afterwards its total_cpu, and what is computed from it, is left out.
 ]
 OPTS += FEATURES
 
+#: Of who fetched what.
+AUDIT = [
+    cfg.StrOpt(
+        'audit_connection',
+        secret=True,
+        help="""
+SQLAlchemy URL under which the services that serve context write down who
+fetched it, for "hepix-vm context status". Unset: [catalogue] connection. Its
+account must be able to read, insert, update and delete in the tables
+context_fetches and context_lost and needs nothing else, so that
+[catalogue] connection of these services may stay one that only reads.
+""",
+    ),
+    cfg.IntOpt(
+        'audit_kept',
+        default=audit.DEFAULT.kept,
+        min=100,
+        max=1_000_000,
+        help="""
+How many instances and forms each serving process keeps in its memory, about
+500 bytes each, while the database does not take them. Further ones are not
+noted; how many is in the log and in "hepix-vm context status".
+""",
+    ),
+    cfg.FloatOpt(
+        'audit_interval',
+        default=audit.DEFAULT.interval,
+        min=0.1,
+        max=60,
+        help="""
+Seconds between two writes of what was fetched meanwhile. A process that is
+killed takes with it what it has not written yet; "hepix-vm context status"
+says that one did.
+""",
+    ),
+    cfg.IntOpt(
+        'audit_kept_days',
+        default=30,
+        min=1,
+        help="""
+Days for which is kept what servers fetched that Nova has no longer, and what
+was lost. Of servers that exist, it is kept as long as they do. The sync
+removes the rest; without an account in [openstack], by its age alone.
+""",
+    ),
+]
+OPTS += AUDIT
+
 
 def register(conf: cfg.ConfigOpts) -> None:
     """Make the options known to ``conf``."""
@@ -264,6 +313,20 @@ def signing_key(conf: cfg.ConfigOpts) -> bytes | None:
             f' (mode {stat.S_IMODE(mode):o}); run "chmod o-rw" on it'
         )
     return key
+
+
+def audit_settings(conf: cfg.ConfigOpts) -> audit.Settings:
+    """How it is noted who fetched what.
+
+    :param conf: with the group of the catalogue, too
+    """
+    group, store = conf.context, catalogue.reader_settings(conf)
+    return audit.Settings(
+        connection=group.audit_connection or store.connection,
+        kept=group.audit_kept,
+        interval=group.audit_interval,
+        store_timeout=store.store_timeout,
+    )
 
 
 def nova_shared_secret(nova: cfg.ConfigOpts) -> bytes:
