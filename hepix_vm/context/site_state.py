@@ -77,7 +77,7 @@ class SiteState:
     def begin(self) -> None:
         """Look before anybody asks, in children likewise; returns at once."""
         self._early = True
-        self._start(self._settings.settling)
+        self._start_early()
 
     def current(self) -> Snapshot:
         """What is known now; never waits and never raises.
@@ -103,6 +103,12 @@ class SiteState:
             self._last = looking.snapshot
             looking.stop()
 
+    def _start_early(self) -> None:
+        try:
+            self._start(self._settings.settling)
+        except Exception:
+            LOG.exception('the site is looked at when it is asked for')
+
     def _start(self, settling: float) -> _Looking:
         # Not held while waiting for anything.
         with self._lock:
@@ -127,10 +133,7 @@ class SiteState:
         if self._early and not (
             refreshing.green() and refreshing.threads() is threading
         ):
-            try:
-                self._start(self._settings.settling)
-            except Exception:
-                LOG.exception('the site is looked at when it is asked for')
+            self._start_early()
 
     def _leave_to_children(self) -> None:
         """This process has forked; it need not know what nobody asked."""
@@ -241,16 +244,7 @@ class _Table:
         """The table as it stands, or the last one that was good."""
         if self._path is None:
             return ratings.EMPTY
-        try:
-            found = self._path.stat()
-            seen: object = (
-                found.st_ino,
-                found.st_dev,
-                found.st_size,
-                found.st_mtime_ns,
-            )
-        except OSError as exc:
-            seen = exc.errno
+        seen = _stamp(self._path)
         if seen == self._seen:
             return self._table
         self._seen = seen
@@ -269,6 +263,15 @@ class _Table:
         return self._table
 
 
+def _stamp(path: pathlib.Path) -> object:
+    """What differs when a file is another one."""
+    try:
+        found = path.stat()
+    except (OSError, ValueError) as exc:
+        return str(exc)
+    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+
+
 def read_table(path: pathlib.Path) -> ratings.Table:
     """Read the site's table.
 
@@ -278,10 +281,10 @@ def read_table(path: pathlib.Path) -> ratings.Table:
     try:
         with path.open('rb') as file:
             content = file.read(documents.LARGEST + 1)
-    except OSError as exc:
+    except (OSError, ValueError) as exc:
         raise errors.Misconfigured(
-            f'{source}: expected a readable file, found: {exc.strerror}; '
-            'create it, or unset the option'
+            f'{source}: expected a readable file, found: {exc}; create it, '
+            'or unset the option'
         ) from exc
     return ratings.parse(content, source)
 
