@@ -187,10 +187,10 @@ class Capacity:
             if service is self._placement:
                 raise _Gone from exc
             raise self._translated(what, exc) from exc
-        except _FAILURES as exc:
-            raise self._translated(what, exc) from exc
         except ValueError as exc:
             raise _odd(what) from exc
+        except _FAILURES as exc:
+            raise self._translated(what, exc) from exc
 
     def _translated(self, what: str, exc: BaseException) -> errors.HepixError:
         detail = ' '.join(str(exc).split())[:500]
