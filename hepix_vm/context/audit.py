@@ -82,7 +82,6 @@ class Audit:
         self._clock = clock
         self._lock: threading.Lock = refreshing.threads().Lock()
         self._writing: _Writing | None = None
-        self._left_over: list[_Writing] = []
         _audits.add(self)
 
     def note(self, fetch: Fetch) -> None:
@@ -115,10 +114,7 @@ class Audit:
     def _forget_parent(self) -> None:
         """The parent's thread is not here; its notes are not ours."""
         self._lock = refreshing.threads().Lock()
-        writing, self._writing = self._writing, None
-        if writing is not None:
-            # SQLite forbids a child even to close its connections.
-            self._left_over.append(writing)
+        self._writing = None
 
 
 class _Writing:
@@ -151,7 +147,12 @@ class _Writing:
         )
 
     def start(self) -> None:
-        self._thread.start()
+        _running.add(self)
+        try:
+            self._thread.start()
+        except BaseException:
+            _running.discard(self)
+            raise
 
     def alive(self) -> bool:
         return self.pid == os.getpid() and self._thread.is_alive()
@@ -171,6 +172,7 @@ class _Writing:
             last = self._ending.wait(self._settings.interval)
         with self._inside:
             self._store.close()
+        _running.discard(self)
 
     def _write_all(self, last: bool) -> None:
         """Write until nothing waits, or until the store fails."""
@@ -243,12 +245,21 @@ class _Writing:
 
 
 _audits: weakref.WeakSet[Audit] = weakref.WeakSet()
+# Also those whose audit was let go without having been closed, and in a child
+# its parent's: SQLite forbids it even to close their connections.
+_running: set[_Writing] = set()
 
 
-def _each(do: Callable[[Audit], None]) -> None:
-    for audit in list(_audits):
-        do(audit)
+def _after_fork() -> None:
+    for one in list(_audits):
+        one._forget_parent()
 
 
-os.register_at_fork(after_in_child=lambda: _each(Audit._forget_parent))
-atexit.register(_each, Audit.close)
+def _at_exit() -> None:
+    for one in list(_running):
+        if one.pid == os.getpid():
+            one.stop()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+atexit.register(_at_exit)
