@@ -35,6 +35,7 @@ from tests.cloud import site as sites
 from tests.cloud import state as states
 from tests.cloud import steps
 from tests.cloud import supervisor as supervisors
+from tests.cloud import switch
 from tests.cloud import template
 from tests.cloud import volumes
 
@@ -95,6 +96,8 @@ def _steps(cloud: clouds.Cloud, report: Report) -> list[steps.Step]:
         found.append(steps.Call('identity', fill, ('keystone',)))
     if 'cinder' in options.parts:
         found += volumes.services(site)
+    if neutron.PART in options.parts:
+        found += switch.services(site)
     if 'nova' in options.parts:
         found += services.nova(site)
         found.append(

@@ -235,13 +235,12 @@ def _agent(site: sites.Site, name: str) -> steps.Service:
 
 
 def services(site: sites.Site, api: steps.Service) -> list[steps.Step]:
-    """Return the switch, and the processes of Neutron.
+    """Return the processes of Neutron.
 
     :param api: the process that answers HTTP
     """
     base = ('neutron-database', 'identity', 'rabbitmq')
     return [
-        *switch.services(site),
         _filled(site),
         dataclasses.replace(api, needs=base),
         steps.Service(
