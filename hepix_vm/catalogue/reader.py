@@ -152,15 +152,16 @@ class Reader:
             LOG.exception('verdict=refused code=internal-error')
             return False
 
-    def snapshot(self) -> model.Snapshot:
+    def snapshot(self, wait: bool) -> model.Snapshot:
         """What is in memory, for what is no decision; never raises.
 
-        Waits for the store, as long as a decision would, only while it has
-        never answered; ``answered_at`` is None when it did not then either.
+        ``answered_at`` is None while the store has never answered.
+
+        :param wait: whether to wait for it then, as long as a decision would
         """
         try:
             worker = self._running()
-            if worker.snapshot().answered_at is None:
+            if wait and worker.snapshot().answered_at is None:
                 worker.refresh()
             return worker.snapshot()
         except Exception:

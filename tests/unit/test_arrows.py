@@ -81,8 +81,9 @@ TABLE: dict[str, set[str]] = {
 }
 
 #: The only modules outside of cli that read options: those through which
-#: Glance, Nova and its metadata service enter.
+#: Glance, Nova, its metadata service and a WSGI server enter.
 ENTRIES = {
+    'hepix_vm.context.standalone',
     'hepix_vm.context.wsgi',
     'hepix_vm.glance.check',
     'hepix_vm.glance.download',

@@ -512,7 +512,7 @@ def test_child_of_multiprocessing_decides(rows, path, method):
 
 def test_what_is_in_memory_can_be_looked_at(rows, make):
     rows.endorse(DATA)
-    found = make().snapshot()
+    found = make().snapshot(wait=True)
     assert found.answered_at is not None
     assert list(found.endorsements) == [CONTENT]
 
@@ -524,7 +524,7 @@ def test_what_is_in_memory_is_nothing_while_the_store_is_away(tmp_path):
         )
     )
     try:
-        assert asked.snapshot().answered_at is None
+        assert asked.snapshot(wait=True).answered_at is None
     finally:
         asked.close()
 
@@ -532,4 +532,4 @@ def test_what_is_in_memory_is_nothing_while_the_store_is_away(tmp_path):
 def test_looking_at_it_never_raises(make, monkeypatch):
     asked = make()
     monkeypatch.setattr(asked, '_running', None)
-    assert asked.snapshot() is model.EMPTY
+    assert asked.snapshot(wait=False) is model.EMPTY
