@@ -22,11 +22,11 @@ from sqlalchemy.dialects import sqlite
 from hepix_vm.catalogue import database
 from hepix_vm.catalogue import schema
 
-#: What an instance says of running a bundle: the rows that are no fetch.
+#: What an instance says of running a bundle: these rows are no fetch.
 RAN, FAILED = 'ran', 'failed'
 
-#: A fetch of a machine or job feature, which tells nothing of a bundle.
-FEATURE = 'feature'
+#: Forms that hold a bundle; manifests and features tell nothing of one.
+BUNDLES = frozenset({'tgz', 'tgz.b64', 'vendordata'})
 
 #: Instances that one statement names.
 _NAMED = 500
@@ -42,8 +42,7 @@ GONE = 5 * BEAT
 class Note:
     """What an instance did, as often as it did; times in UNIX seconds.
 
-    :ivar what: name of a form, :data:`RAN`, :data:`FAILED` or
-        :data:`FEATURE`
+    :ivar what: kind of what was fetched, :data:`RAN` or :data:`FAILED`
     :ivar sha256: of the uncompressed tar; '': there is none
     :ivar serial: newest generation that these bytes came as; 0: unpublished
     :ivar project: id of the instance's project
@@ -248,20 +247,20 @@ class Counts:
 def counts(connection: sa.Connection, now: int) -> Counts:
     """Count; nothing but numbers leaves the database."""
     table = schema.context_fetches
+    serial = sa.case((table.c.what.in_(BUNDLES), table.c.serial))
     each = (
         sa.select(
-            sa.func.max(table.c.serial).label('serial'),
+            sa.func.max(serial).label('serial'),
             _last(FAILED).label('failed'),
             _last(RAN).label('ran'),
         )
-        .where(table.c.what != FEATURE)
         .group_by(table.c.instance)
         .subquery()
     )
     newest = sa.select(sa.func.max(table.c.serial)).scalar_subquery()
     row = connection.execute(
         sa.select(
-            sa.func.count(),
+            sa.func.count(each.c.serial),
             sa.func.sum(sa.case((each.c.serial < newest, 1), else_=0)),
             sa.func.sum(sa.case((each.c.failed > each.c.ran, 1), else_=0)),
         ).select_from(each)

@@ -27,9 +27,8 @@ _SERIALS = range(2**63)
 class Fetch:
     """What an instance did once.
 
-    :param what: name of the form, or one of
-        :data:`context_fetches.RAN`, :data:`context_fetches.FAILED` and
-        :data:`context_fetches.FEATURE`
+    :param what: kind of what was fetched, :data:`context_fetches.RAN` or
+        :data:`context_fetches.FAILED`
     :param sha256: of the uncompressed tar; '': there is none
     :param serial: of the generation; 0: unpublished
     """

@@ -23,7 +23,7 @@ OLD, NEW = 'a' * 64, 'b' * 64
 NOW = 1_790_000_000
 
 PROCESS = context_fetches.Process('host/1/abc', NOW, NOW, True, 0)
-NOTE = context_fetches.Note(ONE, 'default.tgz', OLD, 3, 'p', NOW, NOW)
+NOTE = context_fetches.Note(ONE, 'tgz', OLD, 3, 'p', NOW, NOW)
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def test_a_note_that_comes_late_takes_nothing_back(store):
 def test_a_form_and_a_digest_are_rows_of_their_own(store):
     notes = [
         note(what=what, sha256=sha256)
-        for what in ('default.tgz', 'manifest')
+        for what in ('manifest', 'tgz')
         for sha256 in (OLD, NEW)
     ]
     write(store, *notes)
@@ -177,9 +177,9 @@ def test_instances_are_counted_once(store):
     write(
         store,
         NOTE,
-        note(what='manifest', sha256=NEW, serial=5),
+        note(what='tgz.b64', sha256=NEW, serial=5),
         note(instance=TWO, serial=4),
-        note(instance='f' * 36, what='feature', sha256='', serial=0),
+        note(instance='f' * 36, what='jobfeatures', sha256='', serial=0),
     )
     found = counts(store)
     assert (found.instances, found.superseded) == (2, 1)
