@@ -58,7 +58,7 @@ def named(text: str) -> tuple[Kind, str]:
     except ValueError:
         found = ''
     # The constructor takes other forms, too.
-    if found == text.lower():
+    if found and found == text.lower():
         return Kind.SERVER, found
     if _HOST.fullmatch(text):
         return Kind.HOST, text

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from collections.abc import Iterable
 import dataclasses
 import time
+from typing import Any
 
 from oslo_log import log
 
@@ -72,7 +73,9 @@ def refresh(site: site_.Site, now: int) -> Refreshed:
         cloud fails with is told in what is returned
     """
     with site_.usable(site) as catalogue:
-        return _Round(site, catalogue, now, lambda: False).run(now)
+        return _Round(
+            site, catalogue, now, lambda: False, site_.Cloud.logged_in
+        ).run(now)
 
 
 def follow(
@@ -103,7 +106,9 @@ def follow(
         if last.started_at > oldest and last.ok and not left:
             return None
     end = clock() + settings.patience
-    done = _Round(site, catalogue, now, lambda: clock() >= end).run(oldest)
+    done = _Round(site, catalogue, now, lambda: clock() >= end, _session).run(
+        oldest
+    )
     run = runs.Run(RUN, now, now, not done.problems, '; '.join(done.problems))
     catalogue.transact(lambda made: runs.remember(made, run))
     told = last is not None and last.detail == run.detail
@@ -118,10 +123,15 @@ def follow(
     return done
 
 
+def _session(cloud: site_.Cloud) -> Any | None:
+    return cloud.session()
+
+
 class _Round:
     """One round through the clouds.
 
     :param over: whether time is up
+    :param login: the session of a cloud; None: it is not asked
     """
 
     def __init__(
@@ -130,11 +140,13 @@ class _Round:
         catalogue: database.Database,
         now: int,
         over: Callable[[], bool],
+        login: Callable[[site_.Cloud], Any | None],
     ) -> None:
         self._site = site
         self._catalogue = catalogue
         self._now = now
         self._over = over
+        self._login = login
         self._problems: list[str] = []
         self._whole = True
 
@@ -168,7 +180,7 @@ class _Round:
             return found
         for cloud in clouds.values():
             try:
-                session = cloud.session()
+                session = self._login(cloud)
                 if session is None:
                     self._whole = False
                     continue

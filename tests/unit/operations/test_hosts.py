@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+import dataclasses
 import logging
 from typing import Any
 
@@ -188,9 +189,19 @@ def test_what_cannot_be_asked_stays_and_is_told(site, cloud, how):
             fetch=site.fetch,
             cloud=site_.Cloud(session=lambda: None),
         )
-        expected = hosts.Refreshed()
+        assert _follow_without(site) == hosts.Refreshed()
+        problem = (
+            'group [openstack] option auth_type: expected the account that '
+            'publishes, found nothing; edit hepix_vm.conf'
+        )
+        expected = hosts.Refreshed(0, 0, (problem,))
     assert hosts.refresh(site, NOW + 1) == expected
     assert known(site) == before
+
+
+def _follow_without(site: site_.Site) -> hosts.Refreshed | None:
+    made = dataclasses.replace(site, hosts=capacity.Settings(interval=HOUR))
+    return hosts.follow(made, site.catalogue, NOW + HOUR)
 
 
 def test_an_account_that_cannot_be_used_is_told(site, cloud):
