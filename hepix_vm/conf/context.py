@@ -206,7 +206,8 @@ spends twenty seconds on it at most and goes on in the next one. 0: only
         min=60,
         help="""
 Seconds for which what a host said is served, when it cannot be asked again.
-Afterwards its total_cpu, and what is computed from it, is left out.
+Afterwards its total_cpu, and what is computed from it, is left out. To be
+longer than hosts_interval.
 """,
     ),
 ]
