@@ -56,6 +56,7 @@ def site(conf: cfg.ConfigOpts) -> site_.Site:
         children=conf_lineage.children(conf),
         hosts=capacity.Settings(interval=conf.context.hosts_interval),
         grace_secs=conf.context.grace_secs,
+        audit_kept_days=conf.context.audit_kept_days,
     )
 
 

@@ -91,6 +91,7 @@ class Site:
     :ivar children: what becomes of snapshots of servers
     :ivar hosts: how compute hosts are asked what they have
     :ivar grace_secs: seconds that orders to end come before their time
+    :ivar audit_kept_days: how long what servers fetched is kept that are gone
     """
 
     catalogue: database.Database
@@ -122,6 +123,7 @@ class Site:
         default_factory=capacity.Settings
     )
     grace_secs: int = 0
+    audit_kept_days: int = 30
 
     @property
     def clouds(self) -> dict[str, Cloud]:
