@@ -466,6 +466,7 @@ def told(alone: Alone, site: sites.Site) -> tuple[int, dict[str, Any]]:
         *('--glance-config-dir', str(site.etc('glance'))),
         *('--nova-config', str(site.etc('nova') / 'nova.conf')),
         *('--cinder-config', str(site.etc('cinder') / 'cinder.conf')),
+        *('--neutron-config-dir', str(site.etc('neutron'))),
         *('upgrade', 'check', '--json'),
     )
     found = json.loads(ran.stdout.splitlines()[-1])['checks']
