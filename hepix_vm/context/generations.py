@@ -184,6 +184,11 @@ def describe(state: pathlib.Path, serial: int) -> Generation:
     :raises archive.BundleRefused: it is not there, or damaged
     """
     path = state / _FOLDER / str(serial) / _ABOUT
+    if not path.parent.is_dir():
+        raise archive.BundleRefused(
+            f'site context {state}: there is no publication {serial}; "hepix-vm'
+            ' context show" tells which are kept'
+        )
     try:
         found = json.loads(_read(path, _ABOUT_LIMIT))
         made = Generation(**found)

@@ -63,9 +63,13 @@ class Finding:
     rule: str
     text: str
 
+    @property
+    def place(self) -> str:
+        """File and line, as editors take it."""
+        return f'{self.path}:{self.line}' if self.line else self.path
+
     def __str__(self) -> str:
-        place = f'{self.path}:{self.line}' if self.line else self.path
-        return f'{place}: {self.level}: {self.text} [{self.rule}]'
+        return f'{self.place}: {self.level}: {self.text} [{self.rule}]'
 
 
 def findings(site: site_.Site) -> tuple[Finding, ...]:

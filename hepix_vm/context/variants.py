@@ -7,6 +7,7 @@ same bytes: a service makes each variant once, under its :func:`variant_key`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 import dataclasses
 
 from hepix_vm.context import archive
@@ -62,13 +63,26 @@ def compose(
         larger than ``limits``
     """
     known = facts_.known(facts)
+    return merged(site, _chosen(site, known), known, limits)
+
+
+def merged(
+    site: site_.Site,
+    chosen: tuple[site_.Layer, ...],
+    known: Mapping[str, str],
+    limits: bundle.Limits,
+) -> Variant:
+    """Put together these layers of a site.
+
+    :param known: see :func:`facts.known`
+    :raises archive.BundleRefused: see :func:`compose`
+    """
     values = templates.values(known, site.serial, dict(site.variables))
-    chosen = _chosen(site, known)
-    merged: dict[str, archive.Member] = {}
+    members: dict[str, archive.Member] = {}
     for layer in chosen:
         for file in layer.files:
-            merged[file.member.path] = file.filled(values)
-    made = bundle.assemble(list(merged.values()), site.source, limits)
+            members[file.member.path] = file.filled(values)
+    made = bundle.assemble(list(members.values()), site.source, limits)
     text = manifest.render(
         manifest.Manifest(
             serial=site.serial,

@@ -26,9 +26,7 @@ def _of(top: pathlib.Path, line: str) -> list[tuple[str, str]]:
     """Level and rule of what is found in one line of a script."""
     sites.write(top, 'part.sh', f'#!/bin/sh\n{line}\n')
     found = _found(top)
-    assert {(path, number) for path, number, _, _ in found} <= {
-        ('part.sh', 2)
-    }
+    assert {(path, number) for path, number, _, _ in found} <= {('part.sh', 2)}
     return [(level, rule) for _, _, level, rule in found]
 
 
