@@ -90,7 +90,7 @@ def follow(
     a while.
 
     :param now: UNIX seconds
-    :returns: None when it is not time
+    :returns: None when it is not time, or no cloud has an account
     """
     settings = site.hosts
     if not settings.interval:
@@ -99,16 +99,14 @@ def follow(
         last = runs.last(connection).get(RUN)
         rows = hosts_.hosts(connection)
     oldest = now - settings.interval
-    if last is not None and last.started_at <= now:
-        if not last.ok and now < last.started_at + _PAUSE:
-            return None
-        left = any(one.seen_at <= oldest for one in rows)
-        if last.started_at > oldest and last.ok and not left:
-            return None
+    if last is not None and not _due(last, rows, oldest, now):
+        return None
     end = clock() + settings.patience
-    done = _Round(site, catalogue, now, lambda: clock() >= end, _session).run(
-        oldest
-    )
+    one = _Round(site, catalogue, now, lambda: clock() >= end, _session)
+    done = one.run(oldest)
+    if not one.asked and not done.problems:
+        # No cloud has an account.
+        return None
     run = runs.Run(RUN, now, now, not done.problems, '; '.join(done.problems))
     catalogue.transact(lambda made: runs.remember(made, run))
     told = last is not None and last.detail == run.detail
@@ -123,6 +121,19 @@ def follow(
     return done
 
 
+def _due(
+    last: runs.Run, rows: Iterable[hosts_.Host], oldest: int, now: int
+) -> bool:
+    """Whether it is time again: also when time was up the last time."""
+    if last.started_at > now:
+        # A clock was ahead.
+        return True
+    if not last.ok and now < last.started_at + _PAUSE:
+        return False
+    left = any(row.seen_at <= oldest for row in rows)
+    return last.started_at <= oldest or not last.ok or left
+
+
 def _session(cloud: site_.Cloud) -> Any | None:
     return cloud.session()
 
@@ -132,6 +143,7 @@ class _Round:
 
     :param over: whether time is up
     :param login: the session of a cloud; None: it is not asked
+    :ivar asked: whether any was
     """
 
     def __init__(
@@ -147,6 +159,7 @@ class _Round:
         self._now = now
         self._over = over
         self._login = login
+        self.asked = False
         self._problems: list[str] = []
         self._whole = True
 
@@ -184,6 +197,7 @@ class _Round:
                 if session is None:
                     self._whole = False
                     continue
+                self.asked = True
                 asked = capacity.Capacity(
                     session,
                     cloud.region,
