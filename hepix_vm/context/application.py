@@ -14,7 +14,9 @@ service, or in a process of its own behind a rule of a proxy.
 
 There is no other status: proxies on the way to a guest turn others into
 failures of their own. Refusals have empty bodies, because guests unpack
-whatever they get and take whatever they get for a value.
+whatever they get and take whatever they get for a value. Behind neutron the
+body is a line end: the metadata agent, from release 26 on, loses a refusal
+without any, and the guest would read the page of a proxy about that.
 """
 
 from __future__ import annotations
@@ -44,6 +46,9 @@ from hepix_vm.context import telling
 LOG = logging.getLogger(__name__)
 
 What = asking.What
+
+#: See above.
+REFUSAL_BEHIND_NEUTRON = b'\n'
 
 #: What an instance may say of bundles in the life of a process: another
 #: digest each time would fill the catalogue.
@@ -75,6 +80,7 @@ class Parts:
     :param features_of: of the machine or of the job
     :param audit: who did what
     :param most: requests at work at once; more are refused at once
+    :param refusal: body of refusals, nothing that anybody takes for a value
     """
 
     identify: identity.Identify
@@ -85,6 +91,7 @@ class Parts:
     features_of: FeaturesOf
     audit: Note
     most: int = 64
+    refusal: bytes = b''
 
 
 class Application:
@@ -120,7 +127,12 @@ class Application:
             LOG.exception('context refused: status=503 reason=internal')
             answer = identity.Refusal(503, identity.Reason.INTERNAL, '')
         if isinstance(answer, identity.Refusal):
-            return refuse(answer.status, start_response)
+            return refuse(
+                answer.status,
+                start_response,
+                self._parts.refusal,
+                environ.get('REQUEST_METHOD') == 'HEAD',
+            )
         start_response(
             '200 OK',
             [
@@ -244,20 +256,25 @@ class Application:
         )
 
 
-def refuse(status: int, start_response: types.StartResponse) -> list[bytes]:
-    """Answer with a status and nothing else."""
+def refuse(
+    status: int,
+    start_response: types.StartResponse,
+    body: bytes = b'',
+    is_head: bool = False,
+) -> list[bytes]:
+    """Answer with a status and nothing that could be taken for more."""
     start_response(
         f'{status} {http.HTTPStatus(status).phrase}',
-        [('Content-Type', 'text/plain'), ('Content-Length', '0')],
+        [('Content-Type', 'text/plain'), ('Content-Length', str(len(body)))],
     )
-    return []
+    return [] if is_head or not body else [body]
 
 
 def unavailable(
     environ: types.WSGIEnvironment, start_response: types.StartResponse
 ) -> list[bytes]:
     """The application of a service that cannot serve."""
-    return refuse(503, start_response)
+    return refuse(503, start_response, REFUSAL_BEHIND_NEUTRON)
 
 
 def _readable(

@@ -99,4 +99,9 @@ def parts(
         features_of=features_of,
         audit=audit.Audit(settings.audit),
         most=settings.most,
+        refusal=(
+            application.REFUSAL_BEHIND_NEUTRON
+            if settings.variants.neutron
+            else b''
+        ),
     )

@@ -125,6 +125,16 @@ def test_a_feature_that_is_not_known_is_absent(app, key):
     assert found[::2] == (404, b'')
 
 
+def test_a_refusal_behind_neutron_is_a_line_end():
+    """The agent loses one without any body."""
+    app = application.Application(parts.parts(refusal=b'\n'))
+    status, headers, body = parts.ask(app, '/nothing')
+    assert (status, body) == (404, b'\n')
+    assert headers == {'Content-Type': 'text/plain', 'Content-Length': '1'}
+    status, headers, body = parts.ask(app, '/nothing', method='HEAD')
+    assert (status, headers['Content-Length'], body) == (404, '1', b'')
+
+
 @pytest.mark.parametrize('what', ['ran', 'failed'])
 def test_an_instance_may_say_what_it_ran(app, made, what):
     for digest in (parts.SHA256, OTHER):
@@ -267,8 +277,8 @@ def test_more_at_work_than_allowed_are_refused_at_once():
 def test_what_serves_nothing_says_so():
     assert parts.ask(application.unavailable) == (
         503,
-        {'Content-Type': 'text/plain', 'Content-Length': '0'},
-        b'',
+        {'Content-Type': 'text/plain', 'Content-Length': '1'},
+        b'\n',
     )
 
 

@@ -168,8 +168,8 @@ def test_behind_neutron_is_the_default(config, nova_options, nova):
 def _unavailable(app, caplog, says):
     assert parts.ask(app) == (
         503,
-        {'Content-Type': 'text/plain', 'Content-Length': '0'},
-        b'',
+        {'Content-Type': 'text/plain', 'Content-Length': '1'},
+        b'\n',
     )
     [record] = [r for r in caplog.records if 'is not served' in r.message]
     assert record.levelno == logging.ERROR
