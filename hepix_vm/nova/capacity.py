@@ -34,7 +34,9 @@ _PAGE = 500
 #: Shared and dedicated processors.
 _CLASSES = ('VCPU', 'PCPU')
 
+#: What the catalogue keeps: characters of a text, and processors.
 _LONGEST = 255
+_MOST = 2**31 - 1
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -150,6 +152,8 @@ class Capacity:
             ]
         except (KeyError, TypeError, ValueError, OverflowError) as exc:
             raise _odd(what) from exc
+        if sum(found) > _MOST:
+            raise _odd(what)
         return sum(found) if found else None
 
     def _hypervisors(self) -> Iterator[Hypervisor]:

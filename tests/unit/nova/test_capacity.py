@@ -188,6 +188,7 @@ def test_a_host_that_placement_does_not_know_has_no_total(cloud, asked):
         {'inventories': {'VCPU': {}}},
         {'inventories': {'VCPU': inventory('x')}},
         {'inventories': {'VCPU': inventory(1, 0, None)}},
+        {'inventories': {'VCPU': inventory(2**31 - 1, 0, 16.0)}},
     ],
 )
 def test_other_answers_of_placement_are_not_taken(cloud, asked, body):
