@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A machine with the agent in it, as directories and a few programs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+import dataclasses
+import os
+from pathlib import Path
+import shutil
+import subprocess
+
+from tests.unit.guest import site
+
+AGENT = (
+    Path(__file__).parents[3] / 'hepix_vm' / 'guest' / 'hepix-context'
+).resolve()
+#: All shells that guests have; those that are here are tested.
+SHELLS = tuple(
+    name for name in ('dash', 'bash', 'busybox') if shutil.which(name)
+)
+SYSTEM = '/usr/sbin:/usr/bin:/sbin:/bin'
+
+#: A device is a directory here; what is beside it says its file system.
+_MOUNT = """#!/bin/sh
+while [ "$#" -gt 2 ]; do
+    case $1 in
+        -t) type=$2 ;;
+        -o) case $2 in *ro,nosuid,nodev*) ;; *) exit 9 ;; esac ;;
+    esac
+    shift 2
+done
+[ -d "$1" ] && [ "$type" = "$(cat "$1.type" 2> /dev/null)" ] || exit 32
+cp -a "$1/." "$2/"
+"""
+_UMOUNT = """#!/bin/sh
+find "$1" -mindepth 1 -delete
+"""
+_NOTHING = """#!/bin/sh
+exit 2
+"""
+_STANDINS = {
+    'mount': _MOUNT,
+    'umount': _UMOUNT,
+    'blkid': _NOTHING,
+    'logger': _NOTHING,
+}
+
+
+def tools(top: Path, shell: str) -> str:
+    """Make a directory of programs; return the PATH of a guest.
+
+    :param shell: with busybox nothing else is there, but openssl
+    """
+    top.mkdir()
+    path = f'{top}:{SYSTEM}'
+    program = str(shutil.which(shell))
+    if shell == 'busybox':
+        path = str(top)
+        applets = subprocess.run(
+            [program, '--list'], capture_output=True, text=True, check=True
+        ).stdout.split()
+        for applet in applets:
+            (top / applet).symlink_to(program)
+        (top / 'openssl').symlink_to(str(shutil.which('openssl')))
+    else:
+        (top / 'sh').symlink_to(program)
+    for name, text in _STANDINS.items():
+        (top / name).unlink(missing_ok=True)
+        (top / name).write_text(text)
+        (top / name).chmod(0o755)
+    return path
+
+
+def without(top: Path, path: str, missing: Iterable[str]) -> str:
+    """Copy a PATH into one directory and leave programs out."""
+    top.mkdir()
+    left_out = set(missing)
+    for folder in path.split(':'):
+        for program in Path(folder).iterdir():
+            target = top / program.name
+            if program.name not in left_out and not target.is_symlink():
+                target.symlink_to(program)
+    return str(top)
+
+
+@dataclasses.dataclass
+class Machine:
+    """One virtual machine in one life.
+
+    :param top: for all of its files
+    :param path: where it finds programs
+    :param server: of the site
+    """
+
+    top: Path
+    path: str
+    server: site.Server
+    options: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ('cds', 'etc'):
+            (self.top / name).mkdir()
+        self.identity('8d3c9a0e-0000-4000-8000-000000000001')
+        self.options = {
+            'state': str(self.state),
+            'run': str(self.run_directory),
+            'etc': str(self.top / 'etc'),
+            'site_key': str(self.top / 'site.pem'),
+            'instance_file': str(self.top / 'uuid'),
+            'devices': str(self.top / 'cds' / 'none'),
+            'cd_wait': '0',
+            'tries': '1',
+            'pause': '0',
+            'timeout': '120',
+            'features_pause': '0',
+        } | self.options
+
+    @property
+    def state(self) -> Path:
+        """What outlives a boot."""
+        return self.top / 'state'
+
+    @property
+    def run_directory(self) -> Path:
+        """What does not."""
+        return self.top / 'run'
+
+    @property
+    def calls(self) -> list[str]:
+        """What the site's scripts noted, without the directory."""
+        noted = self.top / 'calls'
+        lines = noted.read_text().splitlines() if noted.exists() else []
+        place = f' in {self.state}/context'
+        assert all(line.endswith(place) for line in lines), lines
+        return [line.removesuffix(place) for line in lines]
+
+    def identity(self, uuid: str) -> None:
+        """The firmware says who this is."""
+        (self.top / 'uuid').write_text(f'{uuid}\n')
+
+    def trusts(self, key: site.Key) -> None:
+        """The image has the site's key in it."""
+        (self.top / 'site.pem').write_bytes(key.public)
+
+    def boots(self) -> None:
+        """What does not outlive a boot is gone."""
+        shutil.rmtree(self.run_directory, ignore_errors=True)
+
+    def cd(self, files: dict[str, bytes], kind: str = 'iso9660') -> Path:
+        """Attach a CD, the newest last; return its directory."""
+        number = len(list((self.top / 'cds').glob('*.type')))
+        folder = self.top / 'cds' / str(number)
+        for name, content in files.items():
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(content)
+        folder.with_suffix('.type').write_text(kind)
+        self.options['devices'] += f' {folder}'
+        return folder
+
+    def configure(self) -> Path:
+        """Write the configuration file."""
+        conf = self.top / 'agent.conf'
+        conf.write_text(
+            ''.join(f'{key} = {value}\n' for key, value in self.options.items())
+        )
+        return conf
+
+    def run(
+        self, command: str, conf: Path | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        """Run the agent; its whole output is in ``stderr``."""
+        conf = conf or self.configure()
+        root = () if os.geteuid() == 0 else ('-U', '--preserve-credentials')
+        return subprocess.run(
+            ['/usr/bin/nsenter', '-t', str(self.server.holder), '-n', *root]
+            + ['sh', str(AGENT), '--conf', str(conf), command],
+            env={
+                'PATH': self.path,
+                'CALLS': str(self.top / 'calls'),
+                # What the agent does not heed.
+                'http_proxy': 'http://127.0.0.1:9/',
+            },
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=600,
+            check=False,
+        )

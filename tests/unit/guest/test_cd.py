@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: Apache-2.0
+"""CDs and config drives; mounting itself is a stand-in's."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from hepix_vm.context import forms
+from tests.unit.guest import site
+
+EARLY = ['prolog start']
+BOTH = ['prolog start', 'epilog start']
+
+
+def _signed(bundle: site.Bundle, key: site.Key) -> dict[str, bytes]:
+    return {
+        **site.SCRIPTS,
+        'manifest': bundle.manifest,
+        'manifest.sig': bundle.signature(key),
+        'init.sh': b'echo never\n',
+    }
+
+
+def _drive(bundle: site.Bundle, signature: bytes = b'', **more: object):
+    found = {
+        'static': {'tgz': ['"}{', 'a', {'deep': {'manifest': 'no'}}], 'n': 1},
+        'hepix': {
+            'serial': 7,
+            'sha256_tar': bundle.sha256,
+            'manifest': bundle.manifest.decode(),
+            'signature': signature.decode(),
+            'tgz_base64': forms.base64(bundle.tgz).decode(),
+            **more,
+        },
+        'later': {'one': 'a \\" tgz_base64": "x'},
+    }
+    return {
+        'openstack/latest/vendor_data2.json': json.dumps(found).encode(),
+        'openstack/latest/user_data': b'#!/bin/sh\n',
+    }
+
+
+@pytest.mark.parametrize('kind', ['iso9660', 'vfat'])
+def test_the_prolog_of_a_cd_runs_without_network(guest, server, kind):
+    bundle = site.made()
+    guest.cd({**site.SCRIPTS, 'manifest': bundle.manifest}, kind)
+    done = guest.run('prolog')
+    assert done.returncode == 0, done.stderr
+    assert guest.calls == EARLY
+    assert server.asked == []
+    # and there is no other context
+    assert guest.run('epilog').returncode == 0
+    assert guest.calls == BOTH
+    assert f'/context/ran/{bundle.sha256}' in server.asked
+
+
+def test_a_cd_without_scripts_is_somebody_elses(guest):
+    guest.cd({'meta-data': b'', 'user-data': b''})
+    guest.cd({'context.sh': b'PATH=/nowhere\n', 'init.sh': b'echo never\n'})
+    guest.cd(site.SCRIPTS, 'ext4')
+    done = guest.run('prolog')
+    assert done.returncode == 0
+    assert 'no CD with a context' in done.stderr
+    assert guest.calls == []
+
+
+def test_a_cd_of_old_has_no_manifest(guest):
+    files = {**site.SCRIPTS, 'context.sh': b'A=1\n', 'sub/file': b'1\n'}
+    guest.cd(files)
+    done = guest.run('prolog')
+    assert done.returncode == 0, done.stderr
+    assert guest.calls == EARLY
+    assert (guest.state / 'context/sub/file').read_bytes() == b'1\n'
+
+
+def test_a_cd_of_old_may_hold_files_alone(guest):
+    folder = guest.cd(site.SCRIPTS)
+    (folder / 'link').symlink_to('/etc')
+    done = guest.run('prolog')
+    assert done.returncode == 1
+    assert 'links, devices, special rights or odd names' in done.stderr
+    assert guest.calls == []
+
+
+def test_a_cd_of_old_may_not_be_large(guest):
+    guest.cd({**site.SCRIPTS, 'data': bytes(2000)})
+    guest.options['most_unpacked'] = '1000'
+    assert 'more than 1000 bytes' in guest.run('prolog').stderr
+    guest.options |= {'most_unpacked': '9000', 'most_files': '3'}
+    assert 'more than 3 files' in guest.run('prolog').stderr
+    assert guest.calls == []
+
+
+def test_only_what_the_manifest_lists_is_taken(guest, key):
+    guest.trusts(key)
+    bundle = site.made()
+    guest.cd(_signed(bundle, key))
+    done = guest.run('prolog')
+    assert done.returncode == 0, done.stderr
+    assert guest.calls == EARLY
+    names = {path.name for path in (guest.state / 'context').iterdir()}
+    assert names == {'prolog.sh', 'epilog.sh'}
+
+
+@pytest.mark.parametrize('name', ['prolog.sh', 'manifest', 'manifest.sig'])
+def test_a_cd_that_was_changed_is_refused(guest, key, name):
+    guest.trusts(key)
+    files = _signed(site.made(), key)
+    files[name] = files[name].replace(b'7', b'8') + b'\n'
+    guest.cd(files)
+    done = guest.run('prolog')
+    assert done.returncode == 1, done.stderr
+    assert 'refused: ' in done.stderr
+    assert guest.calls == []
+
+
+def test_an_unsigned_cd_is_refused_where_the_image_has_a_key(guest, key):
+    guest.trusts(key)
+    guest.cd(site.SCRIPTS)
+    done = guest.run('prolog')
+    assert done.returncode == 1
+    assert 'expected a manifest, found none' in done.stderr
+
+
+def test_an_expired_cd_is_refused(guest):
+    bundle = site.made(expires=site.CREATED + 1)
+    guest.cd({**site.SCRIPTS, 'manifest': bundle.manifest})
+    assert 'expired on' in guest.run('prolog').stderr
+    assert guest.calls == []
+
+
+def test_the_network_takes_the_place_of_the_cd(guest, server):
+    """Its prolog runs, too, as guests of old do it."""
+    old = site.made()
+    new = site.made({**site.SCRIPTS, 'new': b''}, serial=8)
+    guest.cd({**site.SCRIPTS, 'manifest': old.manifest})
+    assert guest.run('prolog').returncode == 0
+    server.say(new.answers())
+    assert guest.run('epilog').returncode == 0
+    assert guest.calls == ['prolog start', 'prolog start', 'epilog start']
+    assert server.asked[-1] == f'/context/ran/{new.sha256}'
+    assert (guest.state / 'context/new').exists()
+
+
+def test_the_same_from_both_runs_once(guest, server):
+    bundle = site.made()
+    guest.cd({**site.SCRIPTS, 'manifest': bundle.manifest})
+    assert guest.run('prolog').returncode == 0
+    server.say(bundle.answers())
+    assert guest.run('epilog').returncode == 0
+    assert guest.calls == BOTH
+    assert '/context/default.tgz.b64' not in server.asked
+
+
+def test_a_cd_that_only_says_to_be_the_same_is_not(guest, server):
+    """The user's CD has the digest of the site's bundle in its manifest."""
+    bundle = site.made()
+    fake = {'prolog.sh': b'true\n', 'epilog.sh': b'true\n'}
+    text = site.made(fake, serial=999).manifest.decode()
+    mine = text.split('sha256-tar: ')[1].split('\n')[0]
+    guest.cd({**fake, 'manifest': text.replace(mine, bundle.sha256).encode()})
+    assert guest.run('prolog').returncode == 0
+    server.say(bundle.answers())
+    done = guest.run('epilog')
+    # nor does its serial keep the site's away
+    assert done.returncode == 0, done.stderr
+    assert guest.calls == BOTH
+
+
+def test_a_bad_bundle_from_the_network_leaves_that_of_the_cd(guest, server):
+    bundle = site.made()
+    guest.cd({**site.SCRIPTS, 'manifest': bundle.manifest})
+    assert guest.run('prolog').returncode == 0
+    other = site.made(serial=8, expires=site.CREATED + 1)
+    server.say(other.answers())
+    done = guest.run('epilog')
+    assert done.returncode == 1
+    assert guest.calls == BOTH
+    assert server.asked[-1] == f'/context/failed/{other.sha256}'
+
+
+def test_a_cd_that_comes_late_is_found_at_the_end(guest):
+    guest.run('prolog')
+    guest.cd(site.SCRIPTS)
+    guest.options['http'] = 'no'
+    assert guest.run('epilog').returncode == 0
+    assert guest.calls == BOTH
+
+
+def test_the_second_device_is_looked_at(guest):
+    guest.cd({'readme': b''})
+    guest.cd(site.SCRIPTS)
+    assert guest.run('prolog').returncode == 0
+    assert guest.calls == EARLY
+
+
+def test_a_config_drive_brings_the_bundle(guest, key):
+    guest.trusts(key)
+    bundle = site.made({**site.SCRIPTS, 'large': bytes(range(256)) * 400})
+    guest.cd(_drive(bundle, bundle.signature(key)))
+    done = guest.run('prolog')
+    assert done.returncode == 0, done.stderr
+    assert guest.calls == EARLY
+    assert 'signed=yes' in done.stderr
+
+
+@pytest.mark.parametrize(
+    'more, because',
+    [
+        ({'manifest': 'serial: 7\n'}, 'it is none'),
+        ({'tgz_base64': 'AAAA'}, 'expected gzip, PKZIP or tar'),
+        ({'tgz_base64': '$(id)'}, 'of base64'),
+        ({'tgz_base64': 'a\\"b\\n'}, 'of base64'),
+        ({'signature': ''}, 'a signature of the manifest, found none'),
+        ({'manifest': ''}, 'expected a manifest, found none'),
+    ],
+)
+def test_a_config_drive_is_checked(guest, key, more, because):
+    guest.trusts(key)
+    bundle = site.made()
+    guest.cd(_drive(bundle, bundle.signature(key), **more))
+    done = guest.run('prolog')
+    assert done.returncode == 1
+    assert because in done.stderr
+    assert guest.calls == []
+
+
+@pytest.mark.parametrize(
+    'text',
+    [
+        b'{}',
+        b'{"static": {}, "hepix": {}}',
+        b'"',
+        b'{"hepix": {"tgz_base64": "AAAA',
+        b'{"tgz_base64": "AAAA"}',
+        b'{"hepix": ["tgz_base64", "AAAA"]}',
+        b'{"hepix": {"x": {"tgz_base64": "AAAA"}}}',
+        b'{"hepix": {"x": "\\", \\"tgz_base64\\": \\"AAAA"}}',
+    ],
+)
+def test_a_config_drive_without_a_bundle_is_none(guest, text):
+    guest.cd({'openstack/latest/vendor_data2.json': text})
+    done = guest.run('prolog')
+    assert done.returncode == 0
+    assert 'no CD with a context' in done.stderr
+
+
+def test_cds_can_be_left_alone(guest):
+    guest.cd(site.SCRIPTS)
+    guest.options['cd'] = 'no'
+    assert guest.run('prolog').returncode == 0
+    assert guest.calls == []

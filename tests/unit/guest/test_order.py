@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is run when, and what the site hears."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+
+from tests.unit.guest import site
+
+
+def test_stop_runs_both_the_other_way_round(guest, server):
+    server.say(site.made().answers())
+    guest.run('prolog')
+    guest.run('epilog')
+    assert guest.run('stop').returncode == 0
+    assert guest.calls == [
+        *('prolog start', 'epilog start', 'epilog stop', 'prolog stop')
+    ]
+
+
+def test_what_was_not_begun_is_not_stopped(guest):
+    assert guest.run('stop').returncode == 0
+    guest.cd(site.SCRIPTS)
+    guest.run('prolog')
+    assert guest.run('stop').returncode == 0
+    assert guest.calls == ['prolog start', 'prolog stop']
+
+
+def test_an_earlier_boots_context_is_not_stopped(guest, server):
+    server.say(site.made().answers())
+    guest.run('epilog')
+    guest.boots()
+    assert guest.run('stop').returncode == 0
+    assert guest.calls == ['prolog start', 'epilog start']
+
+
+def test_the_epilog_runs_once_in_a_boot(guest, server):
+    """Whether the deadline comes before or after the end of start-up."""
+    server.say(site.made().answers())
+    guest.options['deadline'] = '0'
+    assert guest.run('deadline').returncode == 0
+    done = guest.run('epilog')
+    assert done.returncode == 0
+    assert 'in this boot already' in done.stderr
+    assert guest.calls == ['prolog start', 'epilog start']
+    guest.boots()
+    guest.run('epilog')
+    assert guest.calls == ['prolog start', 'epilog start'] * 2
+
+
+def test_a_prolog_after_the_epilog_does_nothing(guest, server):
+    server.say(site.made().answers())
+    guest.run('epilog')
+    guest.cd(site.SCRIPTS)
+    assert guest.run('prolog').returncode == 0
+    assert guest.calls == ['prolog start', 'epilog start']
+
+
+def test_a_script_that_fails_is_told(guest, server):
+    bundle = site.made(
+        {
+            'prolog.sh': site.script('prolog', 3),
+            'epilog.sh': site.script('epilog'),
+        }
+    )
+    server.say(bundle.answers())
+    done = guest.run('epilog')
+    assert done.returncode == 1
+    assert 'prolog.sh start: failed with status 3' in done.stderr
+    assert guest.calls == ['prolog start', 'epilog start']
+    assert server.asked[-1] == f'/context/failed/{bundle.sha256}'
+
+
+def test_a_site_that_hears_nothing_changes_nothing(guest, server):
+    bundle = site.made()
+    answers = bundle.answers()
+    del answers[f'/context/ran/{bundle.sha256}']
+    server.say(answers)
+    done = guest.run('epilog')
+    assert done.returncode == 0
+    assert 'the site was not told: status 404' in done.stderr
+
+
+def test_scripts_know_where_they_and_the_features_are(guest, server):
+    text = b'{ umask; set; } > "$CONTEXT_DIR/seen"; cat > read\n'
+    server.say(site.made({'epilog.sh': text}).answers())
+    assert guest.run('epilog').returncode == 0
+    context = guest.state / 'context'
+    seen = (context / 'seen').read_text()
+    assert seen.startswith('0022\n') or seen.startswith('022\n')
+    for name in ('machine', 'job'):
+        value = f'{guest.top}/etc/{name}features'
+        variable = f'{name.upper()}FEATURES='
+        assert f'{variable}{value}\n' in seen.replace("'", '')
+    # nobody is there who could answer a question
+    assert (context / 'read').read_bytes() == b''
+
+
+def test_an_agent_at_work_is_left_alone(guest, server):
+    server.say(site.made().answers())
+    lock = guest.run_directory / 'lock'
+    lock.mkdir(parents=True)
+    (lock / 'pid').write_text(f'{os.getpid()}\n')
+    done = guest.run('epilog')
+    assert done.returncode == 0
+    assert 'another agent is at work' in done.stderr
+    assert guest.calls == []
+    assert lock.exists()
+
+
+def test_an_agent_that_was_cut_off_holds_nothing(guest, server):
+    server.say(site.made().answers())
+    lock = guest.run_directory / 'lock'
+    lock.mkdir(parents=True)
+    ended = subprocess.Popen(['true'])
+    ended.wait()
+    (lock / 'pid').write_text(f'{ended.pid}\n')
+    assert guest.run('epilog').returncode == 0
+    assert guest.calls == ['prolog start', 'epilog start']
+    assert not lock.exists()
+
+
+def test_nothing_is_left_but_what_is_meant_to(guest, server):
+    server.say(site.made().answers())
+    guest.run('prolog')
+    guest.run('epilog')
+    assert {path.name for path in guest.state.iterdir()} == {
+        *('context', 'installed', 'last', 'manifest')
+    }
+    assert {path.name for path in guest.run_directory.iterdir()} == {
+        *('epilog', 'installed', 'prolog')
+    }
