@@ -34,7 +34,7 @@ done
 cp -a "$1/." "$2/"
 """
 _UMOUNT = """#!/bin/sh
-find "$1" -mindepth 1 -delete
+rm -rf "$1"/* "$1"/.[!.]*
 """
 _NOTHING = """#!/bin/sh
 exit 2
@@ -159,11 +159,31 @@ class Machine:
         self.options['devices'] += f' {folder}'
         return folder
 
+    def agent(self) -> Path:
+        """The agent; for busybox, one that calls stand-ins by their place.
+
+        That shell runs its own mount whatever PATH has.
+        """
+        if ':' in self.path:
+            return AGENT
+        text = AGENT.read_text()
+        for program in ('if mount -t', ' umount "', 'logger -t'):
+            assert text.count(program) == 1, program
+            name = program.strip().removeprefix('if ')
+            text = text.replace(
+                program, program.replace(name, f'{self.path}/{name}')
+            )
+        copy = self.top / 'etc' / 'agent'
+        copy.write_text(text)
+        return copy
+
     def configure(self) -> Path:
         """Write the configuration file."""
         conf = self.top / 'agent.conf'
         conf.write_text(
-            ''.join(f'{key} = {value}\n' for key, value in self.options.items())
+            ''.join(
+                f'{key} = {value}\n' for key, value in self.options.items()
+            )
         )
         return conf
 
@@ -172,10 +192,13 @@ class Machine:
     ) -> subprocess.CompletedProcess[str]:
         """Run the agent; its whole output is in ``stderr``."""
         conf = conf or self.configure()
+        agent = self.agent()
         root = () if os.geteuid() == 0 else ('-U', '--preserve-credentials')
         return subprocess.run(
-            ['/usr/bin/nsenter', '-t', str(self.server.holder), '-n', *root]
-            + ['sh', str(AGENT), '--conf', str(conf), command],
+            [
+                *('/usr/bin/nsenter', '-t', str(self.server.holder), '-n'),
+                *(*root, 'sh', str(agent), '--conf', str(conf), command),
+            ],
             env={
                 'PATH': self.path,
                 'CALLS': str(self.top / 'calls'),

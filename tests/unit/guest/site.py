@@ -293,8 +293,10 @@ def serving() -> Iterator[Server]:
         with theirs:
             number = theirs.fileno()
             holder = subprocess.Popen(
-                ['unshare', '--net', *root, sys.executable, '-c', _HOLDER]
-                + [str(number)],
+                [
+                    *('unshare', '--net', *root, sys.executable),
+                    *('-c', _HOLDER, str(number)),
+                ],
                 stdin=subprocess.PIPE,
                 pass_fds=[number],
             )

@@ -7,7 +7,10 @@ from tests.unit.guest import site
 
 Answer = site.Answer
 MACHINE = {'total_cpu': b'8', 'hs06': b'80.5', 'shutdowntime': b'1800000000'}
-JOB = {'job_id': b'8d3c9a0e-0000-4000-8000-000000000001', 'allocated_cpu': b'2'}
+JOB = {
+    'job_id': b'8d3c9a0e-0000-4000-8000-000000000001',
+    'allocated_cpu': b'2',
+}
 
 
 def _say(server, machine=MACHINE, job=JOB) -> None:

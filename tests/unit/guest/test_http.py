@@ -125,7 +125,9 @@ def test_a_bundle_that_is_cut_off_where_nobody_says_so(guest, server):
     bundle = site.made()
     server.say(bundle.answers())
     part = forms.base64(bundle.tgz[:-30])
-    server.say({'/context/default.tgz.b64': Answer(body=part, announced=False)})
+    server.say(
+        {'/context/default.tgz.b64': Answer(body=part, announced=False)}
+    )
     refused(guest, 'refused: ')
 
 
@@ -140,7 +142,9 @@ def test_another_digest_is_refused_and_told(guest, server):
     bundle = site.made()
     other = site.made({'prolog.sh': b'exit 1\n'})
     server.say(bundle.answers())
-    server.say({'/context/default.tgz.b64': Answer(body=forms.base64(other.tgz))})
+    server.say(
+        {'/context/default.tgz.b64': Answer(body=forms.base64(other.tgz))}
+    )
     refused(guest, f'expected sha256 {bundle.sha256}, found {other.sha256}')
     assert f'/context/failed/{bundle.sha256}' in server.asked
 
