@@ -6,7 +6,22 @@ from __future__ import annotations
 import os
 import subprocess
 
+import pytest
+
+from tests.unit.guest import machine
 from tests.unit.guest import site
+
+#: busybox runs its own programs whatever PATH has.
+PATHS = [shell for shell in machine.SHELLS if shell != 'busybox']
+
+
+def _program(guest: machine.Machine, name: str, text: str) -> None:
+    """A program that is found before the system's."""
+    folder = guest.top / 'etc' / 'bin'
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(f'#!/bin/sh\n{text}\n')
+    (folder / name).chmod(0o755)
+    guest.path = f'{folder}:{guest.path}'
 
 
 def test_stop_runs_both_the_other_way_round(guest, server):
@@ -131,3 +146,49 @@ def test_nothing_is_left_but_what_is_meant_to(guest, server):
     assert {path.name for path in guest.run_directory.iterdir()} == {
         *('epilog', 'installed', 'prolog')
     }
+
+
+@pytest.mark.parametrize('guest', PATHS, indirect=True)
+def test_pauses_grow_up_to_a_limit_and_differ(guest, server):
+    server.say({'/context/manifest': site.Answer(503)})
+    noted = guest.top / 'pauses'
+    _program(guest, 'sleep', f'echo "$1" >> {noted}')
+    guest.options |= {'tries': '6', 'pause': '2', 'pause_most': '7'}
+    assert guest.run('epilog').returncode == 1
+    pauses = [int(line) for line in noted.read_text().split()]
+    least = [2, 4, 7, 7, 7]
+    assert len(pauses) == len(least)
+    for pause, at_least in zip(pauses, least, strict=True):
+        assert at_least <= pause <= 2 * at_least
+
+
+@pytest.mark.parametrize('guest', PATHS, indirect=True)
+def test_a_cd_is_waited_for_where_nobody_tells(guest):
+    folder = guest.cd(site.SCRIPTS)
+    later = folder.rename(folder.with_name('later'))
+    _program(guest, 'sleep', f'[ ! -d {later} ] || mv {later} {folder}')
+    guest.options['cd_wait'] = '3'
+    assert guest.run('prolog').returncode == 0
+    assert guest.calls == ['prolog start']
+
+
+@pytest.mark.parametrize('guest', PATHS, indirect=True)
+def test_a_cd_is_there_once_udev_says_so(guest):
+    folder = guest.cd(site.SCRIPTS)
+    later = folder.rename(folder.with_name('later'))
+    _program(
+        guest, 'udevadm', f'echo "$*" > {guest.top}/u; mv {later} {folder}'
+    )
+    guest.options['cd_wait'] = '3'
+    assert guest.run('prolog').returncode == 0
+    assert guest.calls == ['prolog start']
+    assert (guest.top / 'u').read_text() == 'settle --timeout=3\n'
+
+
+@pytest.mark.parametrize('guest', PATHS, indirect=True)
+def test_a_label_is_found_before_there_is_a_link(guest):
+    folder = guest.cd(site.SCRIPTS)
+    guest.options['devices'] = '/dev/none'
+    _program(guest, 'blkid', f'[ "$*" = "-L HEPIX_CTX" ] && echo {folder}')
+    assert guest.run('prolog').returncode == 0
+    assert guest.calls == ['prolog start']
