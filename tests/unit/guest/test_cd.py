@@ -184,6 +184,16 @@ def test_a_bad_bundle_from_the_network_leaves_that_of_the_cd(guest, server):
     assert server.asked[-1] == f'/context/failed/{other.sha256}'
 
 
+def test_a_good_bundle_from_the_network_mends_a_bad_cd(guest, server):
+    bundle = site.made()
+    guest.cd({**site.SCRIPTS, 'manifest': b'hepix-context-manifest: 2\n'})
+    assert guest.run('prolog').returncode == 1
+    server.say(bundle.answers())
+    assert guest.run('epilog').returncode == 0
+    assert guest.calls == BOTH
+    assert server.asked[-1] == f'/context/ran/{bundle.sha256}'
+
+
 def test_a_cd_that_comes_late_is_found_at_the_end(guest):
     guest.run('prolog')
     guest.cd(site.SCRIPTS)

@@ -167,6 +167,7 @@ def test_what_is_no_archive_is_refused(guest, server):
     [
         (b'manifest: 1', b'manifest: 2'),
         (b'serial: 7', b'serial: 07'),
+        (b'serial: 7', b'serial:\t7'),
         (b'serial: 7', b'serial: 7 $(id)'),
         (b'size-tar', b'size'),
         (b' epilog.sh', b' ../epilog.sh'),
@@ -283,6 +284,28 @@ def test_what_an_earlier_boot_had_runs_when_the_site_is_silent(guest, server):
     assert guest.calls == BOTH * 2
 
 
+def test_what_an_earlier_boot_had_is_not_run_against_policy(
+    guest, server, key
+):
+    """Expired meanwhile, or unsigned where a signature is needed by now."""
+    server.say(site.made().answers())
+    assert guest.run('epilog').returncode == 0
+    server.say({'/context/manifest': Answer(503)})
+    guest.trusts(key)
+    guest.boots()
+    assert guest.run('epilog').returncode == 1
+    guest.options['signature'] = 'optional'
+    installed = guest.state / 'installed'
+    text = installed.read_text()
+    assert '2100-01-01T00:00:00Z' in text
+    installed.write_text(text.replace('2100-01', '2026-01'))
+    guest.boots()
+    done = guest.run('epilog')
+    assert done.returncode == 1
+    assert 'expired on 2026-01-01T00:00:00Z' in done.stderr
+    assert guest.calls == BOTH
+
+
 CLIENTS = {
     'curl': ('curl',),
     'wget': ('wget',),
@@ -305,6 +328,7 @@ def test_any_of_the_clients_does(client, tmp_path, server, paths):
     assert f'client={client} ' in guest.run('check').stderr
     server.say({'/context/manifest': Answer(302, location='/context/m')})
     refused(guest, 'found 302')
+    assert '/context/m' not in server.asked
     server.say({'/context/manifest': Answer(body=bundle.manifest, short=9)})
     guest.boots()
     refused(guest, 'no whole answer')
