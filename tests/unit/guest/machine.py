@@ -19,6 +19,9 @@ AGENT = (
 SHELLS = tuple(
     name for name in ('dash', 'bash', 'busybox') if shutil.which(name)
 )
+#: Those whose machines have other programs: where bash is, the tools are those
+#: of dash.
+SYSTEMS = tuple(name for name in SHELLS if name != 'bash')
 SYSTEM = '/usr/sbin:/usr/bin:/sbin:/bin'
 
 #: A device is a directory here; what is beside it says its file system.

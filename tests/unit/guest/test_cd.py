@@ -8,6 +8,7 @@ import json
 import pytest
 
 from hepix_vm.context import forms
+from tests.unit.guest import machine
 from tests.unit.guest import site
 
 EARLY = ['prolog start']
@@ -219,6 +220,7 @@ def test_a_config_drive_brings_the_bundle(guest, key):
     assert 'signed=yes' in done.stderr
 
 
+@pytest.mark.parametrize('guest', machine.SYSTEMS, indirect=True)
 @pytest.mark.parametrize(
     'more, because',
     [
@@ -240,6 +242,7 @@ def test_a_config_drive_is_checked(guest, key, more, because):
     assert guest.calls == []
 
 
+@pytest.mark.parametrize('guest', machine.SYSTEMS, indirect=True)
 @pytest.mark.parametrize(
     'text',
     [

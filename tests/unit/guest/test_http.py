@@ -162,6 +162,7 @@ def test_what_is_no_archive_is_refused(guest, server):
     refused(guest, 'expected gzip, PKZIP or tar')
 
 
+@pytest.mark.parametrize('guest', machine.SYSTEMS, indirect=True)
 @pytest.mark.parametrize(
     'old, new',
     [
