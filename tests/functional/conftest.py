@@ -27,6 +27,7 @@ SHARING = (
             'test_context',
             'test_derived_images',
             'test_explain',
+            'test_features',
             'test_glance_hardening',
             'test_glance_import',
             'test_glance_policy',
