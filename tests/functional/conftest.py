@@ -59,11 +59,12 @@ SHARING = (
             'test_withdrawing',
         ),
     ),
+    ('neutron', ('test_context_neutron',)),
 )
 #: What takes longest, longest first, by seconds on two busy cores. What is
 #: not named takes less; it comes last, so that both processes end together.
 LONGEST = (
-    *('cloud 1', 'cloud 0', 'guests 2'),
+    *('cloud 1', 'cloud 0', 'guests 2', 'neutron 3'),
     *('test_catalogue_faults', 'test_catalogue_databases'),
     *('test_harness', 'test_daemon_takeover', 'test_daemon_tooz'),
     *('test_notifications', 'test_catalogue_migrations'),
@@ -91,6 +92,16 @@ def guests() -> Iterator[clouds.Cloud]:
     with (
         launch.work_directory() as work,
         launch.running(hepix.guests_cloud_options(work), work) as running,
+    ):
+        yield running
+
+
+@pytest.fixture(scope='session')
+def neutron() -> Iterator[clouds.Cloud]:
+    """The same with real networks in front of the metadata, started once."""
+    with (
+        launch.work_directory() as work,
+        launch.running(hepix.neutron_cloud_options(work), work) as running,
     ):
         yield running
 
