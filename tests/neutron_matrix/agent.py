@@ -20,6 +20,7 @@ import webob
 REQUEST = (
     'GET /%d HTTP/1.1\r\n'
     'Host: 169.254.169.254\r\n'
+    'Accept: */*\r\n'
     'X-Forwarded-For: 10.0.0.5\r\n'
     'X-Neutron-Network-ID: network\r\n\r\n'
 )

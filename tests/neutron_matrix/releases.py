@@ -14,15 +14,14 @@ from tests.cloud import environment
 from tests.cloud import releases
 
 #: What the pins of a cloud without Neutron leave open.
-_OLD = (
+_ALL = (
     'ncclient==0.7.1',
-    'neutron-lib==3.22.0',
     'os-ken==4.2.2',
     'pecan==1.8.0',
     'python-designateclient==7.0.0',
-    'setproctitle==1.3.8',
 )
-_NEW = ('neutron-lib==4.2.0', *(p for p in _OLD if 'neutron-lib' not in p))
+_OLD = (*_ALL, 'neutron-lib==3.22.0', 'setproctitle==1.3.8')
+_NEW = (*_ALL, 'neutron-lib==4.2.0')
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
