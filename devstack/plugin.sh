@@ -187,12 +187,17 @@ function configure_hepix_vm_metadata {
     if ! grep -q '^\[composite:metadata\]' "$NOVA_API_PASTE_INI"; then
         die $LINENO "no [composite:metadata] in $NOVA_API_PASTE_INI"
     fi
-    if grep -q '^/context *[:=]' "$NOVA_API_PASTE_INI"; then
-        die $LINENO "/context is taken already in $NOVA_API_PASTE_INI"
-    fi
+    local prefix
+    for prefix in context machinefeatures jobfeatures; do
+        if grep -q "^/$prefix *[:=]" "$NOVA_API_PASTE_INI"; then
+            die $LINENO "/$prefix is taken already in $NOVA_API_PASTE_INI"
+        fi
+    done
     sed -i "/^\[composite:metadata\]/a\\
 $_HEPIX_VM_BEGIN\\
 /context: hepix_context\\
+/machinefeatures: hepix_context\\
+/jobfeatures: hepix_context\\
 $_HEPIX_VM_END" "$NOVA_API_PASTE_INI"
     cat >> "$NOVA_API_PASTE_INI" <<PASTE
 $_HEPIX_VM_BEGIN

@@ -54,6 +54,8 @@ class Subscribed:
     :ivar projects: project ids that may use its images; None means all
     :ivar held_run: whether images whose withdrawal waits for the operator's
         confirmation go on running meanwhile
+    :ivar endorser: distinguished name of who signed the list; the first of
+        several; '': not known
     """
 
     name: str
@@ -65,6 +67,7 @@ class Subscribed:
     max_age: int
     projects: frozenset[str] | None
     held_run: bool = False
+    endorser: str = ''
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -75,6 +78,7 @@ class Endorsement:
         that an operator has to confirm it
     :ivar replaced_until: the newest list has a newer version in its place;
         UNIX seconds until which it counts all the same
+    :ivar vo: the virtual organisation that it names; '': none
     """
 
     row: int
@@ -88,6 +92,7 @@ class Endorsement:
     withdrawn: bool
     held: bool = False
     replaced_until: int | None = None
+    vo: str = ''
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

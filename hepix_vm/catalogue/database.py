@@ -189,16 +189,7 @@ class Database:
 
         :raises errors.LeaseLost: see :meth:`fenced`
         """
-        engine = self.engine()
-        if engine.dialect.name == 'postgresql':
-            # A stricter default would refuse whoever had to wait in line.
-            engine = engine.execution_options(isolation_level='READ COMMITTED')
-        with engine.begin() as connection:
-            if engine.dialect.name == 'postgresql':
-                connection.exec_driver_sql(
-                    'SET LOCAL idle_in_transaction_session_timeout = '
-                    f"'{SILENCE}s'"
-                )
+        with self._beginning() as connection:
             table = schema.catalogue
             connection.execute(
                 table.update()
@@ -223,12 +214,48 @@ class Database:
         must have no other effect than on the transaction. No attempt begins
         later than the time-out after the first.
         """
+
+        def once() -> _Result:
+            with self.writing() as transaction:
+                return work(transaction)
+
+        return self._until_done(once)
+
+    def beside(self, work: Callable[[sa.Connection], _Result]) -> _Result:
+        """Do all of some work that no decision rests on, or nothing.
+
+        It gets no revision: no reader looks anew because of it, and no other
+        writer stands in line for it. As with :meth:`transact`, the work may
+        be done again.
+        """
+
+        def once() -> _Result:
+            with self._beginning() as connection:
+                return work(connection)
+
+        return self._until_done(once)
+
+    @contextlib.contextmanager
+    def _beginning(self) -> Iterator[sa.Connection]:
+        engine = self.engine()
+        if engine.dialect.name != 'postgresql':
+            with engine.begin() as connection:
+                yield connection
+            return
+        # A stricter default would refuse whoever had to wait in line.
+        engine = engine.execution_options(isolation_level='READ COMMITTED')
+        with engine.begin() as connection:
+            connection.exec_driver_sql(
+                f"SET LOCAL idle_in_transaction_session_timeout = '{SILENCE}s'"
+            )
+            yield connection
+
+    def _until_done(self, once: Callable[[], _Result]) -> _Result:
         end = time.monotonic() + self._timeout
 
         def attempt() -> _Result:
             try:
-                with self.writing() as transaction:
-                    return work(transaction)
+                return once()
             except db_exc.DBDeadlock as exc:
                 if time.monotonic() >= end:
                     raise db_exc.DBError(exc) from exc

@@ -86,14 +86,14 @@ def _snapshot(
 def _subscriptions(
     connection: sa.Connection, names: set[str]
 ) -> dict[str, model.Subscribed]:
-    table = schema.subscription
+    table, lists = schema.subscription, schema.list_seen
     wanted = sorted(names)
     found = {}
     for start in range(0, len(wanted), _MANY):
         for row in connection.execute(
-            sa.select(table).where(
-                table.c.name.in_(wanted[start : start + _MANY])
-            )
+            sa.select(table, lists.c.signers)
+            .outerjoin(lists, lists.c.id == table.c.list_id)
+            .where(table.c.name.in_(wanted[start : start + _MANY]))
         ):
             value = loading.subscribed(row)
             if value is not None:

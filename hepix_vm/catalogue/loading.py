@@ -33,6 +33,7 @@ _ENDORSEMENT = tuple(
         'withdrawn',
         'held_at',
         'replaced_until',
+        'vo',
     )
 )
 
@@ -130,7 +131,7 @@ def _advanced(
 ) -> model.Snapshot:
     since = base.revision
     subscriptions = dict(base.subscriptions)
-    for row in _changed(connection, schema.subscription, since):
+    for row in _subscriptions(connection, since):
         value = subscribed(row)
         if value is not None:
             subscriptions[row.name] = value
@@ -162,6 +163,16 @@ def _advanced(
         run_anyway=run_anyway,
         derived=_derived(base, _changed(connection, schema.derived, since)),
         quarantined=quarantined,
+    )
+
+
+def _subscriptions(connection: sa.Connection, since: int) -> Iterable[Any]:
+    """With who signed the list that counts."""
+    table, lists = schema.subscription, schema.list_seen
+    return connection.execute(
+        sa.select(table, lists.c.signers)
+        .outerjoin(lists, lists.c.id == table.c.list_id)
+        .where(table.c.revision > since)
     )
 
 
@@ -264,7 +275,13 @@ def subscribed(row: Any) -> model.Subscribed | None:
         max_age=int(row.max_age),
         projects=None if projects is None else frozenset(projects),
         held_run=bool(row.held_run),
+        endorser=_endorser(row.signers),
     )
+
+
+def _endorser(signers: str | None) -> str:
+    found = json.loads(signers or '[]')
+    return str(found[0]['subject']) if found else ''
 
 
 def endorsement(row: Any) -> model.Endorsement:
@@ -283,6 +300,7 @@ def endorsement(row: Any) -> model.Endorsement:
         replaced_until=(
             None if row.replaced_until is None else int(row.replaced_until)
         ),
+        vo=sys.intern(row.vo or ''),
     )
 
 

@@ -144,7 +144,7 @@ def _places(
 
 
 _RECORD = struct.Struct('>16sB64sq64sqqII')
-_ENDORSEMENT = struct.Struct('>64sqI16sIqqqB')
+_ENDORSEMENT = struct.Struct('>64sqI16sIqqqIB')
 #: A time or a text that there is none of.
 _NO_TIME, _NO_TEXT = -(2**63), 2**32 - 1
 _APPROVED, _WITHDRAWN, _HELD, _NAMED = 1, 2, 4, 8
@@ -296,14 +296,15 @@ class Endorsements(Mapping[str, tuple[believed.Endorsement, ...]]):
             one.size,
             _NO_TIME if one.expires is None else one.expires,
             _NO_TIME if one.replaced_until is None else one.replaced_until,
+            number(one.vo),
             flags,
         )
 
     def _unpacked(self, entry: bytes) -> believed.Endorsement:
-        sha512, row, subscription, identifier, version, *times, flags = (
+        sha512, row, subscription, identifier, version, *numbers, flags = (
             _ENDORSEMENT.unpack(entry)
         )
-        size, expires, replaced = times
+        size, expires, replaced, vo = numbers
         text = self._texts.text
         return believed.Endorsement(
             row=row,
@@ -319,6 +320,7 @@ class Endorsements(Mapping[str, tuple[believed.Endorsement, ...]]):
             withdrawn=bool(flags & _WITHDRAWN),
             held=bool(flags & _HELD),
             replaced_until=None if replaced == _NO_TIME else replaced,
+            vo=text(vo),
         )
 
     def __getitem__(self, sha512: str) -> tuple[believed.Endorsement, ...]:

@@ -152,6 +152,22 @@ class Reader:
             LOG.exception('verdict=refused code=internal-error')
             return False
 
+    def snapshot(self, wait: bool) -> model.Snapshot:
+        """What is in memory, for what is no decision; never raises.
+
+        ``answered_at`` is None while the store has never answered.
+
+        :param wait: whether to wait for it then, as long as a decision would
+        """
+        try:
+            worker = self._running()
+            if wait and worker.snapshot().answered_at is None:
+                worker.refresh()
+            return worker.snapshot()
+        except Exception:
+            LOG.exception('the catalogue cannot be read')
+            return model.EMPTY
+
     def forget_parent(self) -> None:
         """Start afresh in a child process.
 

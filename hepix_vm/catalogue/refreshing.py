@@ -19,6 +19,7 @@ import sys
 import threading
 import time
 import types
+from typing import Any
 
 from oslo_log import log
 import sqlalchemy as sa
@@ -76,11 +77,7 @@ class Refreshing:
         self._store = database.Database(
             settings.connection, settings.store_timeout
         )
-        self._inside = (
-            _in_sqlite
-            if settings.connection.startswith('sqlite')
-            else contextlib.nullcontext()
-        )
+        self._inside = unforked(settings.connection)
         self._settling = settling
         self._nothing = loading.packed_snapshot()
         self._loaded: loading.Loaded | None = None
@@ -228,6 +225,21 @@ def threads() -> types.ModuleType:
         native: types.ModuleType = patcher.original('threading')
         return native
     return threading
+
+
+def unforked(connection: str) -> contextlib.AbstractContextManager[Any]:
+    """What to be in while reading: this process does not fork meanwhile.
+
+    Of use to the process that asks for it, not to its children.
+
+    :param connection: SQLAlchemy URL of the catalogue
+    """
+    inside: contextlib.AbstractContextManager[Any] = (
+        _in_sqlite
+        if connection.startswith('sqlite')
+        else contextlib.nullcontext()
+    )
+    return inside
 
 
 # SQLite's own locks are copied as they are: a child of a process that was

@@ -436,6 +436,70 @@ crl = sa.Table(
     **_KIND,
 )
 
+#: What each instance fetched of its context, and what it said of running it.
+#: A row counts its repetitions; see ``context_fetches``.
+context_fetches = sa.Table(
+    'context_fetches',
+    metadata,
+    sa.Column('instance', _UUID, primary_key=True),
+    # Name of a form, ``ran``, ``failed`` or ``feature``.
+    sa.Column('what', _NAME, primary_key=True),
+    # Of the uncompressed tar; '' where there is none.
+    sa.Column('sha256', _SHA256, primary_key=True),
+    # The newest generation that these bytes were handed out as; 0: the site
+    # directory as it is.
+    sa.Column('serial', sa.BigInteger, nullable=False),
+    sa.Column('project', sa.String(255), nullable=False),
+    sa.Column('first_at', sa.BigInteger, nullable=False),
+    sa.Column('last_at', sa.BigInteger, nullable=False, index=True),
+    sa.Column('times', sa.BigInteger, nullable=False),
+    **_KIND,
+)
+
+#: Processes that write the table above, and how many notes of theirs never
+#: got there. One that ended well has closed its row; an open one that is not
+#: seen any more ended with notes in its memory.
+context_lost = sa.Table(
+    'context_lost',
+    metadata,
+    sa.Column('process', sa.String(255), primary_key=True),
+    sa.Column('since', sa.BigInteger, nullable=False),
+    sa.Column('seen_at', sa.BigInteger, nullable=False),
+    sa.Column('open', sa.Boolean, nullable=False),
+    sa.Column('lost', sa.BigInteger, nullable=False),
+    **_KIND,
+)
+
+#: Orders to end: when a host or a server goes away.
+context_drains = sa.Table(
+    'context_drains',
+    metadata,
+    # ``host`` or ``server``, with the name of the one or the other's uuid.
+    sa.Column('kind', sa.String(16), primary_key=True),
+    sa.Column('name', sa.String(255), primary_key=True),
+    sa.Column('at', sa.BigInteger, nullable=False),
+    sa.Column('set_at', sa.BigInteger, nullable=False),
+    sa.Column('by', sa.String(255), nullable=False),
+    # Whether it leaves servers less time than they were promised.
+    sa.Column('forced', sa.Boolean, nullable=False),
+    **_KIND,
+)
+
+#: What compute hosts have, as Nova and Placement said it last; NULL where
+#: they did not.
+context_hosts = sa.Table(
+    'context_hosts',
+    metadata,
+    sa.Column('host', sa.String(255), primary_key=True),
+    sa.Column('total_cpu', sa.Integer),
+    sa.Column('cpu_model', _TEXT),
+    # JSON: names of host aggregates.
+    sa.Column('aggregates', _TEXT, nullable=False),
+    sa.Column('hypervisor_type', _NAME),
+    sa.Column('seen_at', sa.BigInteger, nullable=False),
+    **_KIND,
+)
+
 #: Append-only: who did what, when and why. Each row's digest covers the row
 #: before it: see ``chain``.
 history = sa.Table(

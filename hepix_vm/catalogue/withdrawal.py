@@ -20,7 +20,10 @@ class Settings:
     """The site's rule.
 
     :ivar retention: seconds from the withdrawal to the deletion, at least
+    :ivar drain_grace: seconds after which servers of a withdrawn image are
+        told to end; None: they are told nothing
     """
 
     action: Action = Action.DEACTIVATE
     retention: int = 30 * 86400
+    drain_grace: int | None = None

@@ -25,6 +25,7 @@ from hepix_vm.conf import subscription as conf_subscription
 from hepix_vm.conf import sync as conf_sync
 from hepix_vm.conf import trust as conf_trust
 from hepix_vm.conf import withdraw as conf_withdraw
+from hepix_vm.nova import capacity
 from hepix_vm.operations import site as site_
 
 
@@ -53,6 +54,9 @@ def site(conf: cfg.ConfigOpts) -> site_.Site:
         notices=conf_notify.settings(conf),
         withdrawal=conf_withdraw.settings(conf),
         children=conf_lineage.children(conf),
+        hosts=capacity.Settings(interval=conf.context.hosts_interval),
+        grace_secs=conf.context.grace_secs,
+        audit_kept_days=conf.context.audit_kept_days,
     )
 
 

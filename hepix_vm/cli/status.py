@@ -15,11 +15,14 @@ import sys
 from oslo_config import cfg
 from oslo_upgradecheck import upgradecheck
 
+from hepix_vm.cli import base
 from hepix_vm.cli import configured
 from hepix_vm import conf as conf_
+from hepix_vm.conf import context as conf_context
 from hepix_vm.conf import guard as conf_guard
 from hepix_vm.conf import nova as conf_nova
 from hepix_vm import errors
+from hepix_vm.operations import context_checks
 from hepix_vm.operations import enforcement
 from hepix_vm.operations import status
 
@@ -39,11 +42,19 @@ _CLI_OPTS = [
         help="Paste file of Nova's API (default: api-paste.ini beside it).",
     ),
     cfg.StrOpt(
+        'neutron-config-dir',
+        default='/etc/neutron',
+        help="Directory of metadata_agent.ini and of the OVN agent's file.",
+    ),
+    cfg.StrOpt(
         'cinder-config',
         default='/etc/cinder/cinder.conf',
         help="Configuration file of Cinder's API and volume service.",
     ),
 ]
+
+
+_AGENTS = ('metadata_agent.ini', 'neutron_ovn_metadata_agent.ini')
 
 
 class Checks(upgradecheck.UpgradeCommands):
@@ -63,10 +74,11 @@ class Checks(upgradecheck.UpgradeCommands):
 
     def _findings(self) -> Iterator[enforcement.Named]:
         """Every check, and what it found."""
+        context = None
         try:
             conf = conf_.load(self._conf.config_file or [conf_.DEFAULT_FILE])
             site = configured.site(conf)
-            wanted = _wanted(conf)
+            wanted, context = _wanted(conf), _context(conf)
             yield 'Catalogue', status.catalogue(site)
             yield 'Subscriptions', status.subscriptions(site)
         except errors.HepixError as exc:
@@ -81,6 +93,14 @@ class Checks(upgradecheck.UpgradeCommands):
         paste = self._conf.nova_paste or nova.with_name('api-paste.ini')
         yield from enforcement.nova(nova, Path(paste), wanted)
         yield from enforcement.cinder(Path(self._conf.cinder_config), wanted)
+        if context is not None:
+            yield from context_checks.look(
+                context,
+                nova,
+                Path(paste),
+                [Path(self._conf.neutron_config_dir) / one for one in _AGENTS],
+                base.now(),
+            )
 
 
 def _wanted(conf: cfg.ConfigOpts) -> enforcement.Wanted:
@@ -90,6 +110,15 @@ def _wanted(conf: cfg.ConfigOpts) -> enforcement.Wanted:
         placing=conf_nova.placing_of(conf),
         allow_conversion=group.allow_conversion,
         unchanging_plugins=frozenset(group.unchanging_plugins),
+    )
+
+
+def _context(conf: cfg.ConfigOpts) -> context_checks.Context:
+    return context_checks.Context(
+        source=conf_context.context_source(conf),
+        signing_key=lambda: conf_context.signing_key(conf),
+        neutron=conf.context.behind == 'neutron',
+        secret=conf.context.metadata_proxy_shared_secret or '',
     )
 
 

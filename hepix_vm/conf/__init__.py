@@ -37,6 +37,7 @@ MODULES = (
     'lineage',
     'guard',
     'context',
+    'serving',
     'daemon',
     'status',
     'mail',

@@ -49,6 +49,17 @@ Seconds from the withdrawal to the deletion, with "action = delete". Until then
 an image that is endorsed again, or that may run anyway, returns by itself.
 """,
     ),
+    cfg.IntOpt(
+        'drain_grace',
+        min=0,
+        help="""
+Have a sync order that servers which run from a withdrawn image end so many
+seconds later: they read it as shutdowntime_job among their job features, and
+nobody stops them. Never sooner than [context] grace_secs. The order is taken
+back when the image is good again; to let a server run longer, give it an order
+of its own with "hepix-vm drain". Unset: servers are told nothing.
+""",
+    ),
 ]
 
 
@@ -62,5 +73,7 @@ def settings(conf: cfg.ConfigOpts) -> withdrawal.Settings:
     """The options as the value that syncing takes."""
     group = conf.withdraw
     return withdrawal.Settings(
-        action=withdrawal.Action(group.action), retention=group.retention
+        action=withdrawal.Action(group.action),
+        retention=group.retention,
+        drain_grace=group.drain_grace,
     )

@@ -51,15 +51,15 @@ class Member:
         return 0o644
 
 
-def checked(members: list[Member], source: str) -> tuple[Member, ...]:
-    """Sort the members of a bundle and check that they make one.
+def ordered(members: list[Member], source: str) -> tuple[Member, ...]:
+    """Sort the members of any archive and check that they make a tree.
 
     The order is by the parts of each name, so that a directory comes before
     what is in it whatever the locale and the file system.
 
     :param source: where the members come from, for the error
-    :raises BundleRefused: a script is missing, a name is unusual, doubled
-        or without its directory, or everything sits one level too deep
+    :raises BundleRefused: a name is unusual, doubled or without its
+        directory
     """
     directories = {''} | {m.path for m in members if m.content is None}
     files = {m.path for m in members if m.content is not None}
@@ -72,17 +72,6 @@ def checked(members: list[Member], source: str) -> tuple[Member, ...]:
             )
     if len(directories) - 1 + len(files - directories) != len(members):
         raise BundleRefused(f'site context {source}: a name appears twice')
-    for script in SCRIPTS:
-        if script not in files:
-            raise BundleRefused(
-                f'site context {source}: expected a file {script} at its'
-                ' root, found none; an empty script (#!/bin/sh) will do'
-            )
-    if 'context' in files | directories:
-        raise BundleRefused(
-            f'site context {source}: "context" at its root; guests look for'
-            ' the scripts at the root itself, so move up what is inside'
-        )
     return tuple(sorted(members, key=lambda member: member.path.split('/')))
 
 
@@ -101,7 +90,7 @@ def check_name(path: str, source: str) -> None:
 
 
 def pack(members: tuple[Member, ...], source: str) -> bytes:
-    """Make the tar archive of members that :func:`checked` returned.
+    """Make the tar archive of members that :func:`ordered` returned.
 
     :raises BundleRefused: a name does not fit a USTAR header
     """

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reading a site's context directory, and noticing that it changed."""
+"""A site's context directory on disk: read, noticed to change, written."""
 
 from __future__ import annotations
 
 import os
 import pathlib
 import stat
+import tempfile
 
 from hepix_vm.context import archive
+from hepix_vm import errors
 
 #: Levels of directories; a site's few scripts need two or three.
 DEPTH = 16
@@ -59,6 +61,47 @@ def unreadable(path: pathlib.Path, error: OSError) -> archive.BundleRefused:
         f'site context {ascii(str(path))[1:-1]}: {error.strerror or error};'
         ' it must be readable for the account that builds or serves it'
     )
+
+
+def write_atomically(target: pathlib.Path, content: bytes) -> None:
+    """Write a file (0644): readers see the old one or the new one.
+
+    :raises errors.LocalFault: the file system refused; nothing is left
+    """
+    temporary: pathlib.Path | None = None
+    try:
+        descriptor, name = tempfile.mkstemp(
+            prefix=f'.{target.name}.', dir=target.parent
+        )
+        temporary = pathlib.Path(name)
+        with os.fdopen(descriptor, 'wb') as stream:
+            stream.write(content)
+            os.fchmod(stream.fileno(), 0o644)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(target)
+        temporary = None
+        sync(target.parent)
+    except OSError as error:
+        raise errors.LocalFault(
+            f'cannot write {target}: {error.strerror or error}; check the'
+            ' directory and its disk'
+        ) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def sync(folder: pathlib.Path) -> None:
+    """Have the names in a directory survive a loss of power.
+
+    :raises OSError: the file system refused
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 class _Walk:

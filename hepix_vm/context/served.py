@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The bundle that a service holds in memory and hands to guests."""
+"""The site's context that a service holds in memory."""
 
 from __future__ import annotations
 
 import dataclasses
-import pathlib
-import threading
 
 from oslo_log import log as logging
 
-from hepix_vm.context import bundle
-from hepix_vm.context import directory
+from hepix_vm.catalogue import refreshing
+from hepix_vm.context import archive
+from hepix_vm.context import site as site_
+from hepix_vm.context import source as source_
 
 LOG = logging.getLogger(__name__)
 
@@ -19,37 +19,32 @@ LOG = logging.getLogger(__name__)
 class ContextSettings:
     """What the site says about its context.
 
-    :param directory: the site directory
-    :param bundle_file: serve exactly this file instead of building from
-        ``directory``; None builds
-    :param limits: how much a bundle may hold
+    :param source: the site directory, or what was published
     :param refresh_interval: seconds between two looks for a change
     """
 
-    directory: pathlib.Path
-    bundle_file: pathlib.Path | None
-    limits: bundle.Limits
+    source: source_.Source
     refresh_interval: float
 
 
-class ServedBundle:
-    """Keeps the newest good bundle; safe to share between threads.
+class ServedSite:
+    """Keeps the newest good site; safe to share between threads.
 
     A change is noticed by names and inodes, at most once per interval, by
-    one thread while the others go on with what there is. A bundle is
-    swapped whole. One that cannot be served is reported once, and the last
-    good one stays.
+    one thread while the others go on with what there is. A site is swapped
+    whole. One that cannot be served is reported once, and the last good one
+    stays.
     """
 
     def __init__(self, settings: ContextSettings) -> None:
         self._settings = settings
-        self._looking = threading.Lock()
+        self._looking = refreshing.threads().Lock()
         self._next_look = float('-inf')
         self._seen: tuple[object, ...] | None = None
-        self._bundle: bundle.Bundle | None = None
+        self._site: site_.Site | None = None
 
-    def current(self, now: float) -> bundle.Bundle | None:
-        """Give the bundle to serve; None while there never was a good one.
+    def current(self, now: float) -> site_.Site | None:
+        """Give the site to serve; None while there never was a good one.
 
         Touches the local file system only and never raises.
 
@@ -62,43 +57,39 @@ class ServedBundle:
                     self._next_look = now + self._settings.refresh_interval
             finally:
                 self._looking.release()
-        return self._bundle
+        return self._site
 
     def _look(self) -> None:
-        limits = self._settings.limits
-        source = self._settings.bundle_file or self._settings.directory
-        before = directory.fingerprint(source, limits.members)
+        source = self._settings.source
+        before = source_.fingerprint(source)
         if before == self._seen:
             return
         problem = ''
         loaded = None
         try:
-            if self._settings.bundle_file is not None:
-                loaded = bundle.read(source, limits)
-            else:
-                loaded = bundle.build(source, limits)
-        except bundle.BundleRefused as error:
+            loaded = source_.read(source)
+        except archive.BundleRefused as error:
             problem = str(error)
         except Exception as error:  # noqa: BLE001 the host must go on
-            problem = f'site context {source}: {error!r}'
-        if directory.fingerprint(source, limits.members) != before:
+            problem = f'site context: {error!r}'
+        if source_.fingerprint(source) != before:
             # Somebody is writing: what was read may be half of it.
             return
         self._seen = before
         if loaded is None:
             LOG.error(
-                'context bundle not loaded: %s (%s)',
+                'site context not loaded: %s (%s)',
                 problem,
                 'the one before is served on'
-                if self._bundle
+                if self._site
                 else 'guests get 503 until this is mended',
             )
             return
-        self._bundle = loaded
+        self._site = loaded
         LOG.info(
-            'context bundle loaded: sha256=%s files=%d bytes=%d from %s',
-            loaded.sha256_tar,
-            len(loaded.files),
-            len(loaded.tgz),
-            source,
+            'site context loaded: serial=%d sha256=%s layers=%d from %s',
+            loaded.serial,
+            loaded.sha256,
+            len(loaded.layers),
+            loaded.source,
         )

@@ -26,7 +26,10 @@ from hepix_vm import errors
 from hepix_vm.glance import removing
 from hepix_vm.glance import withdraw
 from hepix_vm.operations import anchors
+from hepix_vm.operations import context_pruning
+from hepix_vm.operations import draining
 from hepix_vm.operations import following
+from hepix_vm.operations import hosts
 from hepix_vm.operations import site as site_
 
 
@@ -267,6 +270,9 @@ def synchronise(
         with catalogue.reading() as connection:
             waiting = store.waiting(connection)
         followed = following.follow_all(site, catalogue, now)
+        draining.follow(site, catalogue, followed.values(), now)
+        hosts.follow(site, catalogue, now)
+        context_pruning.follow(site, catalogue, now)
     warnings = anchors.warnings(
         site,
         datetime.datetime.fromtimestamp(now, datetime.UTC),

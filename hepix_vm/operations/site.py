@@ -25,6 +25,7 @@ from hepix_vm.glance import plan
 from hepix_vm.glance import template
 from hepix_vm.glance import wanted
 from hepix_vm.notify import settings as notify
+from hepix_vm.nova import capacity
 from hepix_vm.nova import precache
 from hepix_vm.nova import quarantine
 
@@ -88,6 +89,9 @@ class Site:
     :ivar notices: what others are told of, and how
     :ivar withdrawal: what becomes of withdrawn images in the clouds
     :ivar children: what becomes of snapshots of servers
+    :ivar hosts: how compute hosts are asked what they have
+    :ivar grace_secs: seconds that orders to end come before their time
+    :ivar audit_kept_days: how long what servers fetched is kept that are gone
     """
 
     catalogue: database.Database
@@ -115,6 +119,11 @@ class Site:
         default_factory=withdrawal_.Settings
     )
     children: model.Children = model.Children.FOLLOW
+    hosts: capacity.Settings = dataclasses.field(
+        default_factory=capacity.Settings
+    )
+    grace_secs: int = 0
+    audit_kept_days: int = 30
 
     @property
     def clouds(self) -> dict[str, Cloud]:

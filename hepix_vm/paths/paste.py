@@ -53,6 +53,22 @@ def pipelines(file: Path, chooser: str, name: str) -> tuple[Pipeline, ...]:
     return tuple(found)
 
 
+def mounts(file: Path, composite: str) -> dict[str, str]:
+    """What a composite of PasteDeploy's ``urlmap`` serves, and where.
+
+    :param composite: its name, such as ``metadata``
+    :returns: factories by the prefix of a path; the name of the part itself
+        where the file does not say
+    :raises errors.Misconfigured: when the file cannot be read
+    """
+    sections = _sections(file)
+    return {
+        prefix: _factory(sections, part.strip())
+        for prefix, part in sections.get(f'composite:{composite}', {}).items()
+        if prefix.startswith('/')
+    }
+
+
 def _factory(sections: dict[str, dict[str, str]], part: str) -> str:
     for kind in ('filter', 'app'):
         options = sections.get(f'{kind}:{part}', {})

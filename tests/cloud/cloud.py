@@ -20,6 +20,7 @@ from tests.cloud import services
 from tests.cloud import site as sites
 from tests.cloud import steps
 from tests.cloud import supervisor as supervisors
+from tests.cloud import switch
 from tests.cloud import volumes
 
 COMPUTE_VERSION = '2.96'
@@ -203,6 +204,7 @@ class Cloud:
             *services.apis(self.site),
             *services.nova(self.site),
             *volumes.services(self.site),
+            *switch.services(self.site),
         ]
 
     def detach(self) -> None:

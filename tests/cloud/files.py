@@ -19,6 +19,7 @@ _FILES = {
     'placement': ('placement', settings.placement),
     'nova': ('nova', settings.nova),
     'cinder': ('cinder', volumes.settings),
+    'neutron': ('neutron', settings.neutron),
 }
 
 
@@ -46,6 +47,8 @@ def write(site: sites.Site) -> None:
     if unknown:
         raise ValueError(f'no such file: {unknown}; there are {set(_FILES)}')
     for name, (folder, make) in _FILES.items():
+        if name == 'neutron' and name not in site.options.parts:
+            continue
         extra: opts.Sections = site.options.extra.get(name, {})
         content = configuration.merge(make(site), extra)
         _write(
@@ -107,5 +110,6 @@ def make_folders(site: sites.Site) -> None:
         'glance/lock',
         'nova/instances',
         'nova/lock',
+        'neutron/lock',
     ):
         (site.layout.data / name).mkdir(parents=True, exist_ok=True)

@@ -7,6 +7,9 @@ import functools
 import pathlib
 import types
 
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives import serialization
+
 from hepix_vm.catalogue import database
 from hepix_vm.catalogue import migrations
 from tests.cloud import cloud as clouds
@@ -25,6 +28,7 @@ PROTECTIONS = (
     CHECKOUT / 'etc' / 'hepix_vm' / 'glance-property-protections.conf'
 )
 CONTEXT_APP = 'hepix_vm.context.wsgi:app_factory'
+GUESTS = frozenset({'cinder', 'libvirt'})
 
 PROLOG = """#!/bin/sh
 # Runs before the network is configured.
@@ -36,6 +40,14 @@ echo "site epilog: $1"
 """
 
 
+RATINGS = """
+ratings:
+  - {host: compute-1, hs06: 640}
+wall_limits:
+  - {project: '*', seconds: 259200}
+"""
+
+
 def config_file(work: pathlib.Path) -> pathlib.Path:
     """Return the path of hepix_vm.conf in a cloud's work directory."""
     return work / 'etc' / 'hepix_vm' / 'hepix_vm.conf'
@@ -44,6 +56,16 @@ def config_file(work: pathlib.Path) -> pathlib.Path:
 def context_directory(work: pathlib.Path) -> pathlib.Path:
     """Return the site's context directory of a cloud."""
     return work / 'etc' / 'hepix_vm' / 'context'
+
+
+def signing_key(work: pathlib.Path) -> pathlib.Path:
+    """Return the site's key for manifests, which tests make."""
+    return work / 'etc' / 'hepix_vm' / 'manifest.pem'
+
+
+def ratings_file(work: pathlib.Path) -> pathlib.Path:
+    """Return the site's table of hosts and projects."""
+    return work / 'etc' / 'hepix_vm' / 'ratings.yaml'
 
 
 def shipped_policy(service: str = 'glance') -> Mapping[str, str]:
@@ -75,7 +97,9 @@ def sections(
         },
         'context': {
             'directory': str(context_directory(work)),
+            'state_directory': str(work / 'var' / 'hepix_vm' / 'context'),
             'refresh_interval': '0.2',
+            'behind': 'direct',
         },
         # The hosts of nova's fake driver are of no kind that a list knows.
         'publish': {'rule': '* : hypervisor_type ='},
@@ -94,6 +118,18 @@ def sections(
     }
 
 
+def _write_key(path: pathlib.Path) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    path.touch(mode=0o600)
+    path.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+
+
 def prepare(cloud: clouds.Cloud, more: opts.Sections) -> None:
     """Make the catalogue's database, hepix_vm.conf and the site context.
 
@@ -107,8 +143,14 @@ def prepare(cloud: clouds.Cloud, more: opts.Sections) -> None:
     context.mkdir(parents=True, exist_ok=True)
     (context / 'prolog.sh').write_text(PROLOG)
     (context / 'epilog.sh').write_text(EPILOG)
+    if 'signing_key' in more.get('context', {}):
+        _write_key(signing_key(work))
+        ratings_file(work).write_text(RATINGS)
     path = config_file(work)
-    content = sections(connection, work, cloud.environment())
+    content = configuration.merge(
+        sections(connection, work, cloud.environment()),
+        {'context': {'metadata_proxy_shared_secret': cloud.metadata_secret}},
+    )
     path.write_text(configuration.render(configuration.merge(content, more)))
     path.chmod(0o640)
 
@@ -119,7 +161,22 @@ def guests_cloud_options(work: pathlib.Path) -> opts.CloudOptions:
     New servers may boot from volumes of approved images there.
     """
     return hepix_cloud_options(
-        work, opts.ALL | opts.OPTIONAL, {'nova': {'volume_boot': 'endorsed'}}
+        work, opts.ALL | GUESTS, {'nova': {'volume_boot': 'endorsed'}}
+    )
+
+
+def neutron_cloud_options(work: pathlib.Path) -> opts.CloudOptions:
+    """Return the same of a cloud with networks, in front of the metadata."""
+    return hepix_cloud_options(
+        work,
+        opts.ALL | {'neutron'},
+        {
+            'context': {
+                'behind': 'neutron',
+                'signing_key': str(signing_key(work)),
+                'ratings_file': str(ratings_file(work)),
+            }
+        },
     )
 
 

@@ -15,7 +15,7 @@ DOMAIN = 'default'
 ADMIN = 'admin'
 PEOPLE = {'demo': 'demo', 'other': 'other'}
 """User and their project, made in every cloud."""
-_SERVICE_USERS = ('cinder', 'glance', 'nova', 'placement')
+_SERVICE_USERS: tuple[str, ...] = ('cinder', 'glance', 'nova', 'placement')
 _INTERFACES = ('public', 'internal', 'admin')
 
 
@@ -129,6 +129,9 @@ class Identity:
 
     def fill(self) -> None:
         """Make the catalogue, the services' users and the people."""
+        users = _SERVICE_USERS
+        if 'neutron' in self._site.options.parts:
+            users += ('neutron',)
         for service in catalogue(self._site):
             service_id = self._create(
                 'service', type=service.kind, name=service.name
@@ -141,7 +144,7 @@ class Identity:
                     region_id=sites.REGION,
                     url=service.url,
                 )
-        for name in _SERVICE_USERS:
+        for name in users:
             self.add_user(name, 'service', ('admin', 'service'))
         for user, project in PEOPLE.items():
             self.add_user(user, project)

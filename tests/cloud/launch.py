@@ -24,6 +24,7 @@ from tests.cloud import files
 from tests.cloud import identity
 from tests.cloud import interrupts
 from tests.cloud import layout as layouts
+from tests.cloud import neutron
 from tests.cloud import options as opts
 from tests.cloud import package
 from tests.cloud import ports
@@ -34,6 +35,7 @@ from tests.cloud import site as sites
 from tests.cloud import state as states
 from tests.cloud import steps
 from tests.cloud import supervisor as supervisors
+from tests.cloud import switch
 from tests.cloud import template
 from tests.cloud import volumes
 
@@ -94,6 +96,8 @@ def _steps(cloud: clouds.Cloud, report: Report) -> list[steps.Step]:
         found.append(steps.Call('identity', fill, ('keystone',)))
     if 'cinder' in options.parts:
         found += volumes.services(site)
+    if neutron.PART in options.parts:
+        found += switch.services(site)
     if 'nova' in options.parts:
         found += services.nova(site)
         found.append(
@@ -133,6 +137,11 @@ def _prepare(
     _clean(layout)
     venv = environment.services(release, report)
     kept = template.ensure(release, venv, report)
+    network_venv = pathlib.Path()
+    if neutron.PART in options.parts:
+        network = releases.network(release.name)
+        network_venv = environment.services(network, report)
+        dump = template.ensure_network(options, venv, network_venv, report)
     layout.make()
     block = ports.reserve(
         services.PORTS, cache.root() / 'ports', random.SystemRandom()
@@ -144,6 +153,7 @@ def _prepare(
         password=template.password(kept),
         metadata_secret=secrets.token_hex(16),
         options=options,
+        network_venv=network_venv,
     )
     state = states.State(
         release=release.name,
@@ -156,6 +166,8 @@ def _prepare(
     )
     states.save(work, state)
     template.copy(kept, layout)
+    if neutron.PART in options.parts:
+        shutil.copy(dump, layout.data / neutron.DUMP)
     files.make_folders(site)
     files.write_keys(site)
     files.write(site)

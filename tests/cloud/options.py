@@ -25,7 +25,7 @@ Sections = Mapping[str, Mapping[str, Value]]
 FOUNDATION = frozenset({'mariadb', 'rabbitmq'})
 IDENTITY = FOUNDATION | {'keystone'}
 ALL = IDENTITY | {'glance', 'placement', 'nova'}
-OPTIONAL = frozenset({'cinder', 'libvirt'})
+OPTIONAL = frozenset({'cinder', 'libvirt', 'neutron'})
 """Parts that a cloud has only when they are asked for."""
 
 
@@ -46,7 +46,8 @@ class CloudOptions:
     """Dotted classes of scheduler filters, put before nova's own."""
     context_app: str | None = None
     """``module:callable``, a paste application factory that nova's metadata
-    service serves under ``/context``."""
+    service serves under ``/context``, ``/machinefeatures`` and
+    ``/jobfeatures``."""
     glance_guard: str | None = None
     """``module:callable``, a paste filter factory, put behind ``context`` in
     the pipelines of glance that ask keystone."""
@@ -60,7 +61,7 @@ class CloudOptions:
     extra: Mapping[str, Sections] = dataclasses.field(default_factory=dict)
     """More configuration, by the name of the file without ``.conf``:
     ``keystone``, ``glance-api``, ``glance-image-import``, ``placement``,
-    ``nova``, ``cinder``."""
+    ``nova``, ``cinder``, ``neutron``."""
     environment: Mapping[str, str] = dataclasses.field(default_factory=dict)
     """More environment variables of all services and console scripts."""
     prepare: Callable[[cloud.Cloud], None] | None = None

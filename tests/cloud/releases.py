@@ -51,6 +51,14 @@ class Release:
         return CONSTRAINTS / f'{self.name}.txt'
 
 
+NETWORK_PACKAGES = (
+    'neutron',
+    'pymysql',
+    'python-memcached',
+    'pyuwsgi',
+)
+"""Of the environment of Neutron, which is not part of every cloud."""
+
 RELEASES = {name: Release(name) for name in (NEWEST, '2026.1', '2025.1')}
 
 
@@ -65,3 +73,16 @@ def named(name: str) -> Release:
             f'tests by HEPIX_VM_RELEASE) one of {", ".join(RELEASES)}'
         )
     return RELEASES[name]
+
+
+def network(name: str) -> Release:
+    """Return the packages of Neutron of a release, by themselves.
+
+    :raises errors.CloudError: when no cloud of the release has Neutron
+    """
+    found = Release(f'neutron-{name}', NETWORK_PACKAGES)
+    if not found.constraints.exists():
+        raise errors.CloudError(
+            f'no Neutron of {name}: there is no {found.constraints}'
+        )
+    return found

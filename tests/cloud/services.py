@@ -11,6 +11,7 @@ import sys
 from tests.cloud import databases
 from tests.cloud import errors
 from tests.cloud import hypervisor
+from tests.cloud import neutron
 from tests.cloud import ports
 from tests.cloud import site as sites
 from tests.cloud import steps
@@ -25,6 +26,8 @@ PORTS = (
     'nova-metadata',
     'cinder-api',
     'network',
+    'front',
+    'context',
     'rabbitmq',
     'rabbitmq-dist',
     'epmd',
@@ -35,6 +38,7 @@ PROGRAMS = ('epmd', 'git', 'mariadb-install-db', 'mariadbd')
 OPTIONAL_PROGRAMS = {
     'cinder': ('mount', 'qemu-img', 'unshare'),
     'libvirt': hypervisor.PROGRAMS,
+    'neutron': neutron.PROGRAMS,
 }
 CONDUCTOR = 'conductor has begun'
 RABBITMQ = '/usr/lib/rabbitmq/lib'
@@ -55,9 +59,10 @@ def require_programs(parts: frozenset[str] = frozenset()) -> None:
     if not list(pathlib.Path(RABBITMQ).glob('*/sbin/rabbitmq-server')):
         missing.append('rabbitmq-server')
     if missing:
+        network = ' network' if neutron.PART in parts else ''
         raise errors.CloudError(
             f'not installed: {", ".join(missing)}; '
-            'run tools/install-system-packages'
+            f'run tools/install-system-packages{network}'
         )
 
 
@@ -146,24 +151,30 @@ def messaging(site: sites.Site) -> list[steps.Step]:
     ]
 
 
-def _wsgi(
+def wsgi(
     site: sites.Site,
     name: str,
-    module: str,
+    application: str,
     environment: dict[str, str],
     needs: tuple[str, ...],
     threads: int,
     arguments: tuple[str, ...] = (),
 ) -> steps.Service:
+    """Return an application as a uWSGI process.
+
+    :param name: of the process and of its port
+    :param application: ``module:callable``
+    """
     port = site.ports[name]
+    venv = site.network_venv if name == neutron.API else site.venv
     argv = (
-        site.program('uwsgi'),
+        str(venv / 'bin' / 'uwsgi'),
         '--http-socket',
         f'{ports.ADDRESS}:{port}',
         '--module',
-        f'{module}:application',
+        application,
         '--virtualenv',
-        str(site.venv),
+        str(venv),
         '--master',
         '--die-on-term',
         '--need-app',
@@ -223,16 +234,16 @@ def apis(site: sites.Site) -> list[steps.Step]:
     """Return the services that answer HTTP, as uWSGI processes."""
     base = ('mariadb', 'package', 'prepare')
 
-    def wsgi(
+    def of_part(
         name: str, part: str, module: str, threads: int, *needs: str
     ) -> steps.Service:
         variable = f'OS_{part.upper()}_CONFIG_DIR'
         if part in _ONE_THREAD.get(site.options.release, ()):
             threads = 1
-        return _wsgi(
+        return wsgi(
             site,
             name,
-            module,
+            f'{module}:application',
             {variable: str(site.etc(part))},
             base + needs,
             threads,
@@ -240,25 +251,31 @@ def apis(site: sites.Site) -> list[steps.Step]:
 
     found: list[steps.Step] = []
     if 'keystone' in site.options.parts:
-        found.append(wsgi('keystone', 'keystone', 'keystone.wsgi.api', 4))
+        found.append(of_part('keystone', 'keystone', 'keystone.wsgi.api', 4))
     if 'glance' in site.options.parts:
-        found.append(wsgi('glance', 'glance', 'glance.wsgi.api', 8))
+        found.append(of_part('glance', 'glance', 'glance.wsgi.api', 8))
     if 'placement' in site.options.parts:
-        found.append(wsgi('placement', 'placement', 'placement.wsgi.api', 4))
+        found.append(
+            of_part('placement', 'placement', 'placement.wsgi.api', 4)
+        )
     if 'nova' in site.options.parts:
         found.append(
-            wsgi('nova-api', 'nova', 'nova.wsgi.osapi_compute', 8, CONDUCTOR)
+            of_part(
+                'nova-api', 'nova', 'nova.wsgi.osapi_compute', 8, CONDUCTOR
+            )
         )
         found.append(
-            wsgi('nova-metadata', 'nova', 'nova.wsgi.metadata', 4, CONDUCTOR)
+            of_part(
+                'nova-metadata', 'nova', 'nova.wsgi.metadata', 4, CONDUCTOR
+            )
         )
     if 'cinder' in site.options.parts:
         file = site.etc('cinder') / 'cinder.conf'
         found.append(
-            _wsgi(
+            wsgi(
                 site,
                 'cinder-api',
-                'cinder.wsgi.api',
+                'cinder.wsgi.api:application',
                 {},
                 base,
                 4,
@@ -302,8 +319,23 @@ def _bind_libvirt(site: sites.Site) -> None:
             link.symlink_to(path)
 
 
-def nova(site: sites.Site) -> list[steps.Step]:
-    """Return nova's plain processes and the stand-in for neutron."""
+def _network(site: sites.Site) -> list[steps.Step]:
+    """Return Neutron, or the stand-in for it."""
+    if 'neutron' in site.options.parts:
+        return neutron.services(
+            site,
+            wsgi(
+                site,
+                neutron.API,
+                'neutron.wsgi.api:application',
+                {
+                    'OS_NEUTRON_CONFIG_DIR': str(site.etc('neutron')),
+                    'OS_NEUTRON_CONFIG_FILES': 'neutron.conf',
+                },
+                (),
+                4,
+            ),
+        )
     return [
         steps.Service(
             'network',
@@ -315,7 +347,14 @@ def nova(site: sites.Site) -> list[steps.Step]:
             ),
             lambda: ports.answers(site.ports['network']),
             port=site.ports['network'],
-        ),
+        )
+    ]
+
+
+def nova(site: sites.Site) -> list[steps.Step]:
+    """Return nova's plain processes and the network service."""
+    return [
+        *_network(site),
         # These log in to placement at their start, and a refusal ends them.
         _nova(site, 'nova-conductor', ('identity',)),
         _nova(site, 'nova-scheduler', ('identity',)),

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The configuration of each service: pure functions of the site's facts."""
 
+from tests.cloud import neutron as networks
 from tests.cloud.options import Sections
 from tests.cloud.options import Value
 from tests.cloud import ports
@@ -8,6 +9,8 @@ from tests.cloud import site as sites
 from tests.cloud import volumes
 
 HOST = 'compute-1'
+MOUNTS = ('context', 'machinefeatures', 'jobfeatures')
+"""What the context application serves."""
 IMPORT_METHODS = ('glance-direct', 'web-download', 'copy-image')
 FILTERS = (
     'ComputeFilter',
@@ -171,6 +174,11 @@ def nova(site: sites.Site) -> Sections:
     }
 
 
+def neutron(site: sites.Site) -> Sections:
+    """Return ``neutron.conf``, which all of Neutron's processes share."""
+    return networks.settings(site, HOST)
+
+
 def _guests(site: sites.Site) -> dict[str, dict[str, Value]]:
     if 'libvirt' not in site.options.parts:
         return {}
@@ -196,7 +204,7 @@ def _guests(site: sites.Site) -> dict[str, dict[str, Value]]:
 
 
 def with_context_app(paste: str, factory: str) -> str:
-    """Return nova's ``api-paste.ini`` with an application at ``/context``.
+    """Return nova's ``api-paste.ini`` with an application of ours, too.
 
     :param paste: the file that nova ships
     :param factory: ``module:callable``, a paste application factory
@@ -205,8 +213,9 @@ def with_context_app(paste: str, factory: str) -> str:
     mark = '[composite:metadata]\nuse = egg:Paste#urlmap\n'
     if paste.count(mark) != 1:
         raise ValueError('no [composite:metadata] of a known form')
+    mounts = ''.join(f'/{path}: context\n' for path in MOUNTS)
     return (
-        paste.replace(mark, f'{mark}/context: context\n')
+        paste.replace(mark, mark + mounts)
         + '\n[app:context]\n'
         + f'paste.app_factory = {factory}\n'
     )

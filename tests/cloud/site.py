@@ -32,6 +32,8 @@ class Site:
     password: str
     metadata_secret: str
     options: opts.CloudOptions
+    network_venv: pathlib.Path = pathlib.Path()
+    """The environment of Neutron, in a cloud that has it."""
 
     def url(self, service: str) -> str:
         """Return the root URL of a service."""
@@ -81,3 +83,7 @@ class Site:
     def program(self, name: str) -> str:
         """Return the path of a program of the services' environment."""
         return str(self.venv / 'bin' / name)
+
+    def network_program(self, name: str) -> str:
+        """Return the path of a program of Neutron's environment."""
+        return str(self.network_venv / 'bin' / name)

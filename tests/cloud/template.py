@@ -17,6 +17,7 @@ from tests.cloud import databases
 from tests.cloud import environment
 from tests.cloud import files
 from tests.cloud import layout as layouts
+from tests.cloud import neutron
 from tests.cloud import options as opts
 
 from tests.cloud import processes
@@ -118,7 +119,7 @@ def _nova(site: sites.Site) -> list[steps.Step]:
     return found
 
 
-def _steps(site: sites.Site) -> list[steps.Step]:
+def _database(site: sites.Site, names: tuple[str, ...]) -> list[steps.Step]:
     install = (
         'mariadb-install-db',
         '--no-defaults',
@@ -135,9 +136,15 @@ def _steps(site: sites.Site) -> list[steps.Step]:
         services.mariadb(site, ('mariadb-install',)),
         steps.Call(
             'databases',
-            lambda: databases.create(site, sites.DATABASES),
+            lambda: databases.create(site, names),
             ('mariadb',),
         ),
+    ]
+
+
+def _steps(site: sites.Site) -> list[steps.Step]:
+    return [
+        *_database(site, sites.DATABASES),
         *_nova(site),
         *_keystone(site),
         *_images_and_inventory(site),
@@ -153,15 +160,18 @@ def _build(
 ) -> None:
     report(f'migrating the databases of {release.name}')
     with layouts.temporary('hepix-vm-template-', report) as work:
-        site = _site(release, venv, work)
-        _migrate(site, report)
+        site = _site(opts.CloudOptions(release=release.name), venv, work)
+        _migrate(site, _steps(site), report)
         folder.mkdir(mode=0o700)
         shutil.move(site.layout.data / DATA, folder / DATA)
         (folder / PASSWORD).write_text(site.password)
 
 
 def _site(
-    release: releases.Release, venv: pathlib.Path, work: pathlib.Path
+    options: opts.CloudOptions,
+    venv: pathlib.Path,
+    work: pathlib.Path,
+    network_venv: pathlib.Path = pathlib.Path(),
 ) -> sites.Site:
     return sites.Site(
         layout=layouts.Layout(work),
@@ -170,11 +180,16 @@ def _site(
         ports=dict.fromkeys(services.PORTS, 9),
         password=secrets.token_hex(12),
         metadata_secret=secrets.token_hex(12),
-        options=opts.CloudOptions(release=release.name),
+        options=options,
+        network_venv=network_venv,
     )
 
 
-def _migrate(site: sites.Site, report: Callable[[str], None]) -> None:
+def _migrate(
+    site: sites.Site,
+    migrations: list[steps.Step],
+    report: Callable[[str], None],
+) -> None:
     site.layout.make()
     files.make_folders(site)
     files.write_keys(site)
@@ -190,7 +205,7 @@ def _migrate(site: sites.Site, report: Callable[[str], None]) -> None:
     supervisor = supervisors.Supervisor(site.layout, state)
     try:
         supervisor.watch()
-        steps.run(supervisor, _steps(site), report)
+        steps.run(supervisor, migrations, report)
         # Cleanly, so that the copies need no recovery.
         supervisor.end('mariadb', grace=120)
     finally:
@@ -210,6 +225,36 @@ def ensure(
     return cache.built(
         folder, lambda path: _build(release, venv, path, report), report
     )
+
+
+def ensure_network(
+    options: opts.CloudOptions,
+    venv: pathlib.Path,
+    network_venv: pathlib.Path,
+    report: Callable[[str], None],
+) -> pathlib.Path:
+    """Return the file with Neutron's tables, made when it is not there.
+
+    :param venv: the environment of the other services
+    :raises errors.CloudError: when a migration fails
+    """
+
+    def build(folder: pathlib.Path) -> None:
+        report(f"migrating Neutron's database of {options.release}")
+        with layouts.temporary('hepix-vm-template-', report) as work:
+            site = _site(options, venv, work, network_venv)
+            dump = work / neutron.DUMP
+            migrations = [
+                *_database(site, ('neutron',)),
+                *neutron.migration(site, dump),
+            ]
+            _migrate(site, migrations, report)
+            folder.mkdir(mode=0o700)
+            shutil.move(dump, folder / neutron.DUMP)
+
+    release = releases.network(options.release)
+    folder = cache.root() / 'template' / f'{release.name}-{_key(release)}'
+    return cache.built(folder, build, report) / neutron.DUMP
 
 
 def password(folder: pathlib.Path) -> str:

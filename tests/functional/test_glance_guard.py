@@ -134,6 +134,9 @@ class Alone:
                 {
                     'catalogue': {'connection': f'sqlite:///{work}/catalogue'},
                     'glance_guard': {'accept_open': accept},
+                    'context': {
+                        'directory': str(PROTECTIONS.with_name('context'))
+                    },
                 }
             )
         )
@@ -466,6 +469,7 @@ def told(alone: Alone, site: sites.Site) -> tuple[int, dict[str, Any]]:
         *('--glance-config-dir', str(site.etc('glance'))),
         *('--nova-config', str(site.etc('nova') / 'nova.conf')),
         *('--cinder-config', str(site.etc('cinder') / 'cinder.conf')),
+        *('--neutron-config-dir', str(site.etc('neutron'))),
         *('upgrade', 'check', '--json'),
     )
     found = json.loads(ran.stdout.splitlines()[-1])['checks']

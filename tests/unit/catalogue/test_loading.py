@@ -67,6 +67,30 @@ def test_rows_are_values(rows):
     assert snapshot.blocked == frozenset({'something'})
 
 
+def test_who_signed_a_list_and_for_whom_is_known(rows):
+    with rows.store.writing() as transaction:
+        transaction.execute(
+            sa.insert(schema.list_seen).values(
+                id=7,
+                subscription='trusted',
+                seen_at=NOW,
+                verdict='accepted',
+                code='accepted',
+                message_sha256='0' * 64,
+                message=b'',
+                signers='[{"subject": "CN=One"}, {"subject": "CN=Two"}]',
+            )
+        )
+    rows.subscription('trusted', list_id=7)
+    rows.subscription('unsigned')
+    rows.endorse(b'bytes', vo='atlas')
+    snapshot = look(rows).snapshot
+    assert snapshot.subscriptions['trusted'].endorser == 'CN=One'
+    assert snapshot.subscriptions['unsigned'].endorser == ''
+    (endorsement,) = snapshot.endorsements[catalogue_rows.sha512(b'bytes')]
+    assert endorsement.vo == 'atlas'
+
+
 def test_subscription_without_a_list_is_not_there(rows):
     rows.subscription('trusted', list_identifier=None)
     rows.subscription('imported', verified_at=None, expires=None)

@@ -57,6 +57,7 @@ endorsements = st.builds(
     withdrawn=st.booleans(),
     held=st.booleans(),
     replaced_until=st.none() | INT64,
+    vo=TEXTS,
 )
 
 

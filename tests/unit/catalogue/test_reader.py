@@ -508,3 +508,28 @@ def test_child_of_multiprocessing_decides(rows, path, method):
     child.join(SOON)
     assert child.exitcode == 0
     reader.shared(settings).close()
+
+
+def test_what_is_in_memory_can_be_looked_at(rows, make):
+    rows.endorse(DATA)
+    found = make().snapshot(wait=True)
+    assert found.answered_at is not None
+    assert list(found.endorsements) == [CONTENT]
+
+
+def test_what_is_in_memory_is_nothing_while_the_store_is_away(tmp_path):
+    asked = reader.Reader(
+        reader.ReaderSettings(
+            f'sqlite:///{tmp_path}/absent/catalogue.sqlite', store_timeout=0.1
+        )
+    )
+    try:
+        assert asked.snapshot(wait=True).answered_at is None
+    finally:
+        asked.close()
+
+
+def test_looking_at_it_never_raises(make, monkeypatch):
+    asked = make()
+    monkeypatch.setattr(asked, '_running', None)
+    assert asked.snapshot(wait=False) is model.EMPTY

@@ -12,7 +12,7 @@ from hepix_vm.cli import status
 from tests import closed_services as closed
 from tests.unit.cli import commands
 
-CHECKS = {'Catalogue', 'Subscriptions', *closed.CHECKS}
+CHECKS = {'Catalogue', 'Subscriptions', 'Context', *closed.CHECKS}
 
 
 class Deployment(closed.Services):
@@ -23,24 +23,37 @@ class Deployment(closed.Services):
         self.site = site
         self.file = hepix_vm.file
         self.more = {}
+        self.neutron = folder / 'neutron'
+        self.context = folder / 'context'
         self._capsys = capsys
 
     def append(self, text):
         """Have more in hepix_vm.conf."""
-        commands.write_configuration(self.site, self.file)
+        self.configure()
         with self.file.open('a') as stream:
             stream.write(text)
+
+    def configure(self):
+        """Have the site's groups, and a context that is nowhere yet."""
+        commands.write_configuration(self.site, self.file)
+        with self.file.open('a') as stream:
+            stream.write(
+                '[context]\n'
+                f'directory = {self.context}\n'
+                f'state_directory = {self.context.with_name("state")}\n'
+            )
 
     def run(self, *more):
         """Run the checks."""
         if not self.file.exists():
-            commands.write_configuration(self.site, self.file)
+            self.configure()
         files = {
             '--config-file': self.file,
             '--glance-config-dir': self.glance,
             '--nova-config': self.nova,
             **self.more,
             '--cinder-config': self.cinder,
+            '--neutron-config-dir': self.neutron,
         }
         words = [word for pair in files.items() for word in pair]
         return commands.run(
@@ -152,6 +165,32 @@ def test_the_paste_file_of_nova_may_be_elsewhere(deployment):
     finding(deployment, 'Nova: api', 'Warning')
     deployment.more = {'--nova-paste': elsewhere}
     assert deployment.check()[0] == 0
+
+
+def test_context_is_checked_where_a_site_has_some(deployment):
+    deployment.context.mkdir()
+    for name in ('prolog.sh', 'epilog.sh'):
+        (deployment.context / name).write_text('#!/bin/sh\n')
+    deployment.neutron.mkdir()
+    agent = deployment.neutron / 'neutron_ovn_metadata_agent.ini'
+    agent.write_text('[DEFAULT]\nmetadata_proxy_shared_secret = secret\n')
+    deployment.append('metadata_proxy_shared_secret = secret\n')
+    status_, found = deployment.check()
+    assert status_ == 0
+    assert 'Context' not in found
+    assert len([name for name in found if name.startswith('Context: ')]) == 5
+    deployment.append(
+        'metadata_proxy_shared_secret = another\n'
+        'behind = direct\nsigning_key = /nonexistent\n'
+    )
+    status_, found = deployment.check()
+    assert status_ == 2
+    failed = {n for n, (result, _) in found.items() if result == 'Failure'}
+    assert failed == {
+        'Context: signing key',
+        'Context: secret',
+        'Context: behind',
+    }
 
 
 def test_the_checks_are_there_as_json(deployment):

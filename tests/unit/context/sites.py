@@ -3,6 +3,11 @@
 
 import pathlib
 
+from hepix_vm.context import bundle
+from hepix_vm.context import facts
+from hepix_vm.context import site as site_
+from hepix_vm.context import variants
+
 PROLOG = '#!/bin/sh\necho prolog "$1"\n'
 EPILOG = '#!/bin/sh\necho epilog "$1"\n'
 
@@ -26,3 +31,17 @@ def write(
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(content)
     target.chmod(mode)
+
+
+def build(
+    top: pathlib.Path, limits: bundle.Limits = bundle.DEFAULT_LIMITS
+) -> bundle.Bundle:
+    """The bundle of an instance of which nothing is known."""
+    return compose(site_.read_directory(top, limits), limits)
+
+
+def compose(
+    site: site_.Site, limits: bundle.Limits = bundle.DEFAULT_LIMITS
+) -> bundle.Bundle:
+    """The bundle of an instance of which nothing is known."""
+    return variants.compose(site, facts.Facts('', ''), limits).bundle

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The bundle in memory: noticing changes, keeping the last good one."""
+"""The site in memory: noticing changes, keeping the last good one."""
 
 import logging
 import pathlib
@@ -7,9 +7,13 @@ import threading
 
 import pytest
 
+from hepix_vm.context import archive
 from hepix_vm.context import bundle
 from hepix_vm.context import directory
+from hepix_vm.context import generations
 from hepix_vm.context import served
+from hepix_vm.context import site as site_
+from hepix_vm.context import source
 from tests.unit.context import sites
 
 INTERVAL = 5.0
@@ -21,26 +25,33 @@ def site(tmp_path):
 
 
 def _served(
-    site: pathlib.Path, bundle_file: pathlib.Path | None = None
-) -> served.ServedBundle:
-    return served.ServedBundle(
+    site: pathlib.Path, state: pathlib.Path | None = None
+) -> served.ServedSite:
+    return served.ServedSite(
         served.ContextSettings(
-            directory=site,
-            bundle_file=bundle_file,
-            limits=bundle.DEFAULT_LIMITS,
+            source=source.Source(
+                directory=site,
+                state_directory=state or site.parent / 'state',
+                published=state is not None,
+            ),
             refresh_interval=INTERVAL,
         )
     )
 
 
-def _prolog(found: bundle.Bundle | None) -> bytes:
+def _prolog(found: site_.Site | None) -> bytes:
     assert found is not None
-    start = found.tar.index(b'#!/bin/sh\necho prolog')
-    return found.tar[start:].split(b'\0')[0]
+    [content] = [
+        file.member.content
+        for layer in found.layers
+        for file in layer.files
+        if file.member.path == 'prolog.sh'
+    ]
+    return content
 
 
-def test_the_first_question_builds(site):
-    assert _served(site).current(0.0) == bundle.build(site)
+def test_the_first_question_reads(site):
+    assert _served(site).current(0.0) == site_.read_directory(site)
 
 
 def test_making_it_touches_no_file(tmp_path):
@@ -73,14 +84,14 @@ def test_every_kind_of_change_is_noticed(site, change):
     old = source.current(0.0)
     change(site)
     new = source.current(INTERVAL)
-    assert new.sha256_tar != old.sha256_tar
-    assert new == bundle.build(site)
+    assert new.sha256 != old.sha256
+    assert new == site_.read_directory(site)
 
 
 def test_nothing_changed_nothing_is_read_again(site, monkeypatch):
     source = _served(site)
     old = source.current(0.0)
-    monkeypatch.setattr(served.bundle, 'build', None)
+    monkeypatch.setattr(served.source_, 'read', None)
     assert source.current(INTERVAL) is old
 
 
@@ -113,7 +124,7 @@ def test_a_broken_change_keeps_the_last_good_and_says_so_once(site, caplog):
     with caplog.at_level(logging.INFO):
         mended = source.current(6 * INTERVAL)
     assert mended == good
-    assert mended.sha256_tar in caplog.text
+    assert mended.sha256 in caplog.text
 
 
 def test_another_fault_is_said_again(site, caplog):
@@ -144,26 +155,26 @@ def test_never_a_good_one_gives_none_until_there_is_one(tmp_path, caplog):
     [record] = caplog.records
     assert 'guests get 503' in record.getMessage()
     made = sites.make(tmp_path / 'context')
-    assert source.current(2 * INTERVAL) == bundle.build(made)
+    assert source.current(2 * INTERVAL) == site_.read_directory(made)
 
 
 def test_a_directory_that_changes_while_it_is_read_is_read_again(
     site, monkeypatch
 ):
-    source = _served(site)
-    old = source.current(0.0)
+    source_ = _served(site)
+    old = source_.current(0.0)
     sites.write(site, 'first', '')
-    really = bundle.build
+    really = source.read
 
-    def build_while_somebody_writes(*arguments):
+    def read_while_somebody_writes(*arguments):
         made = really(*arguments)
         sites.write(site, 'second', '')
         return made
 
-    monkeypatch.setattr(served.bundle, 'build', build_while_somebody_writes)
-    assert source.current(INTERVAL) is old
+    monkeypatch.setattr(served.source_, 'read', read_while_somebody_writes)
+    assert source_.current(INTERVAL) is old
     monkeypatch.undo()
-    assert source.current(2 * INTERVAL) == bundle.build(site)
+    assert source_.current(2 * INTERVAL) == site_.read_directory(site)
 
 
 def test_a_fault_nobody_thought_of_does_not_reach_the_service(
@@ -176,59 +187,76 @@ def test_a_fault_nobody_thought_of_does_not_reach_the_service(
     def fall_over(*arguments):
         raise MemoryError('no room')
 
-    monkeypatch.setattr(served.bundle, 'build', fall_over)
+    monkeypatch.setattr(served.source_, 'read', fall_over)
     assert source.current(INTERVAL) is good
     assert 'MemoryError' in caplog.text
 
 
 def test_one_thread_looks_while_the_others_are_answered(site, monkeypatch):
-    source = _served(site)
-    good = source.current(0.0)
+    source_ = _served(site)
+    good = source_.current(0.0)
     sites.write(site, 'more', '')
     inside, go_on = threading.Event(), threading.Event()
-    really = bundle.build
+    really = source.read
 
     def slow(*arguments):
         inside.set()
         assert go_on.wait(60)
         return really(*arguments)
 
-    monkeypatch.setattr(served.bundle, 'build', slow)
+    monkeypatch.setattr(served.source_, 'read', slow)
     found = []
     looking = threading.Thread(
-        target=lambda: found.append(source.current(INTERVAL))
+        target=lambda: found.append(source_.current(INTERVAL))
     )
     looking.start()
     try:
         assert inside.wait(60), 'nobody looked'
-        assert source.current(INTERVAL) is good
+        assert source_.current(INTERVAL) is good
     finally:
         go_on.set()
         looking.join(60)
-    assert 'more' in [file.path for file in found[0].files]
+    assert found[0].sha256 != good.sha256
 
 
-def test_a_bundle_file_is_served_instead_of_the_directory(site, tmp_path):
-    built = tmp_path / 'default.tgz'
-    bundle.write_atomically(bundle.build(site), built)
-    source = _served(site, built)
+def _publish(site, state):
+    found = archive.ordered(directory.members(site, 500, 10**6), str(site))
+    tar = site_.packed(found, bundle.DEFAULT_LIMITS, str(site))
+    return generations.publish(
+        state, tar, generations.Order(1_800_000_000, None, 'me', '', 10)
+    )
+
+
+def test_what_was_published_is_served_instead_of_the_directory(site, tmp_path):
+    state = tmp_path / 'state'
+    _publish(site, state)
+    source = _served(site, state)
     old = source.current(0.0)
+    assert old.serial == 1
     sites.write(site, 'draft', 'not yet')
     assert source.current(INTERVAL) is old
-    bundle.write_atomically(bundle.build(site), built)
+    _publish(site, state)
     new = source.current(2 * INTERVAL)
-    assert 'draft' in [file.path for file in new.files]
-    assert new.tgz == built.read_bytes()
+    assert new.serial == 2
+    assert new.sha256 != old.sha256
 
 
-def test_a_bundle_file_of_another_make_is_not_served(site, tmp_path, caplog):
-    built = tmp_path / 'default.tgz'
-    bundle.write_atomically(bundle.build(site), built)
-    source = _served(site, built)
+def test_a_damaged_publication_is_not_served(site, tmp_path, caplog):
+    state = tmp_path / 'state'
+    _publish(site, state)
+    source = _served(site, state)
     good = source.current(0.0)
-    built.write_bytes(b'<html>')
+    sites.write(site, 'draft', 'not yet')
+    _publish(site, state)
+    (state / 'generations/2/site.tar').write_bytes(b'<html>')
     assert source.current(INTERVAL) is good
-    assert 'not a gzip file' in caplog.text
+    assert 'damaged' in caplog.text
+
+
+def test_nothing_published_is_said(site, tmp_path, caplog):
+    source = _served(site, tmp_path / 'state')
+    assert source.current(0.0) is None
+    assert 'nothing is published' in caplog.text
 
 
 def test_a_fingerprint_of_a_huge_tree_looks_at_a_part_of_it(tmp_path):

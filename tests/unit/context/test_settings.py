@@ -8,6 +8,7 @@ import pytest
 
 from hepix_vm.conf import context as conf_context
 from hepix_vm.context import bundle
+from hepix_vm.context import source
 
 
 def _options(file):
@@ -22,9 +23,12 @@ def test_the_defaults_are_those_of_the_code(tmp_path):
     assert conf_context.context_settings(
         _options(tmp_path / 'conf')
     ) == conf_context.ContextSettings(
-        directory=pathlib.Path('/etc/hepix_vm/context'),
-        bundle_file=None,
-        limits=bundle.DEFAULT_LIMITS,
+        source=source.Source(
+            directory=pathlib.Path('/etc/hepix_vm/context'),
+            state_directory=pathlib.Path('/var/lib/hepix_vm/context'),
+            published=False,
+            limits=bundle.DEFAULT_LIMITS,
+        ),
         refresh_interval=5.0,
     )
 
@@ -33,7 +37,8 @@ def test_every_option_reaches_the_value(tmp_path):
     (tmp_path / 'conf').write_text(
         '[context]\n'
         'directory = /srv/context\n'
-        'bundle_file = /srv/default.tgz\n'
+        'state_directory = /srv/state\n'
+        'serve = published\n'
         'max_files = 3\n'
         'max_unpacked_size = 20000\n'
         'max_answer_size = 2000\n'
@@ -42,9 +47,12 @@ def test_every_option_reaches_the_value(tmp_path):
     assert conf_context.context_settings(
         _options(tmp_path / 'conf')
     ) == conf_context.ContextSettings(
-        directory=pathlib.Path('/srv/context'),
-        bundle_file=pathlib.Path('/srv/default.tgz'),
-        limits=bundle.Limits(members=3, unpacked=20000, answer=2000),
+        source=source.Source(
+            directory=pathlib.Path('/srv/context'),
+            state_directory=pathlib.Path('/srv/state'),
+            published=True,
+            limits=bundle.Limits(members=3, unpacked=20000, answer=2000),
+        ),
         refresh_interval=0.5,
     )
 

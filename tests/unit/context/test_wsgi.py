@@ -1,178 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The application: what a guest gets, and what it takes to start it."""
+"""What it takes to start the application inside nova's metadata service."""
 
+import contextlib
 import logging
 import sys
 import types
-from wsgiref import util
-from wsgiref import validate
 
 from oslo_config import cfg
 import pytest
 
 from hepix_vm.conf import inside
-from hepix_vm.context import bundle
-from hepix_vm.context import identity
-from hepix_vm.context import served
+from hepix_vm.context import assembling
+from hepix_vm.context import facts
+from hepix_vm.context import identities
 from hepix_vm.context import wsgi
+from tests import catalogue_rows
+from tests.unit.context import parts
 from tests.unit.context import sites
 from tests.unit.context import test_identity
-
-KNOWN = identity.Instance(test_identity.UUID, test_identity.PROJECT)
-
-
-@pytest.fixture
-def site(tmp_path):
-    return sites.make(tmp_path / 'context')
-
-
-def _source(site):
-    return served.ServedBundle(
-        served.ContextSettings(site, None, bundle.DEFAULT_LIMITS, 5.0)
-    )
-
-
-@pytest.fixture
-def app(site):
-    return wsgi.ContextApp(_source(site), lambda environ: KNOWN)
-
-
-def ask(app, path='/default.tgz', method='GET', **environ):
-    """One request, checked against the rules of WSGI."""
-    request = {
-        'REQUEST_METHOD': method,
-        'SCRIPT_NAME': '/context',
-        'PATH_INFO': path,
-        'QUERY_STRING': '',
-        **test_identity.headers(),
-        **environ,
-    }
-    util.setup_testing_defaults(request)
-    heard = []
-    pieces = validate.validator(app)(
-        request, lambda status, headers: heard.append((status, headers))
-    )
-    body = b''.join(pieces)
-    pieces.close()
-    [(status, headers)] = heard
-    return int(status[:3]), dict(headers), body
-
-
-def test_a_known_instance_gets_the_bundle(app, site, caplog):
-    with caplog.at_level(logging.INFO):
-        status, headers, body = ask(app)
-    made = bundle.build(site)
-    assert status == 200
-    assert body == made.tgz
-    assert headers == {
-        'Content-Type': 'application/gzip',
-        'Content-Length': str(len(made.tgz)),
-    }
-    served_line = caplog.messages[-1]
-    assert served_line.startswith('context served: ')
-    assert test_identity.UUID in served_line
-    assert made.sha256_tar in served_line
-
-
-def test_head_has_the_headers_and_no_body(app, site):
-    status, headers, body = ask(app, method='HEAD')
-    assert status == 200
-    assert headers['Content-Length'] == str(len(bundle.build(site).tgz))
-    assert body == b''
-
-
-@pytest.mark.parametrize(
-    'path',
-    [
-        '',
-        '/',
-        '/default.tgz/',
-        '//default.tgz',
-        '/default.tar',
-        '/DEFAULT.TGZ',
-        '/default.tgz\n',
-        '/default.tgz\0',
-        '/../context/default.tgz',
-        '/../../etc/hepix_vm/hepix_vm.conf',
-        '/prolog.sh',
-        '/\xe9',
-        '/' + 'x' * 10000,
-    ],
-)
-def test_another_name_is_unknown_and_the_body_is_empty(site, path, caplog):
-    def never(environ):
-        raise AssertionError('nobody needs to be asked')
-
-    app = wsgi.ContextApp(_source(site), never)
-    with caplog.at_level(logging.INFO):
-        status, headers, body = ask(app, path)
-    assert status == 404
-    assert headers['Content-Length'] == '0'
-    assert body == b''
-    assert len(caplog.messages) == 1
-    assert caplog.messages[0].isascii()
-    assert len(caplog.messages[0]) < 500
-
-
-@pytest.mark.parametrize(
-    'method', ['POST', 'PUT', 'DELETE', 'PATCH', 'OPTIONS', 'TRACE']
-)
-def test_only_reading_is_possible(app, method):
-    status, headers, body = ask(app, method=method)
-    assert (status, body) == (403, b'')
-    assert headers['Content-Length'] == '0'
-
-
-@pytest.mark.parametrize('status', [403, 404, 503])
-def test_a_refusal_is_passed_on_without_its_reason(site, status, caplog):
-    refusal = identity.Refusal(
-        status, identity.Reason.SIGNATURE_WRONG, 'only for the log'
-    )
-    app = wsgi.ContextApp(_source(site), lambda environ: refusal)
-    with caplog.at_level(logging.INFO):
-        answer, headers, body = ask(app)
-    assert (answer, body) == (status, b'')
-    assert headers['Content-Length'] == '0'
-    assert 'reason=signature-wrong: only for the log' in caplog.text
-    assert f'status={status}' in caplog.text
-
-
-def test_without_a_bundle_it_is_unavailable(tmp_path, caplog):
-    app = wsgi.ContextApp(_source(tmp_path / 'no'), lambda environ: KNOWN)
-    status, _, body = ask(app)
-    assert (status, body) == (503, b'')
-    assert 'reason=no-bundle' in caplog.text
-
-
-def test_a_stranger_does_not_learn_whether_there_is_a_bundle(tmp_path):
-    app = wsgi.ContextApp(
-        _source(tmp_path / 'no'),
-        lambda environ: identity.Refusal(
-            403, identity.Reason.HEADER_MISSING, ''
-        ),
-    )
-    assert ask(app)[0] == 403
-
-
-def test_a_fault_of_ours_is_a_503_not_an_exception(site, caplog):
-    def broken(environ):
-        raise RuntimeError('nova fell over')
-
-    app = wsgi.ContextApp(_source(site), broken)
-    status, _, body = ask(app)
-    assert (status, body) == (503, b'')
-    assert 'nova fell over' in caplog.text
-
-
-def test_headers_from_a_real_signature_go_all_the_way(site):
-    nova = test_identity.Nova()
-    who = identity.NovaIdentity(nova, test_identity.SECRET)
-    app = wsgi.ContextApp(_source(site), who.identify)
-    assert ask(app)[0] == 200
-    wrong = test_identity.signature(secret=b'guessed')
-    assert ask(app, HTTP_X_INSTANCE_ID_SIGNATURE=wrong)[0] == 403
-    nova.status = '404 Not Found'
-    assert ask(app)[0] == 404
 
 
 @pytest.fixture
@@ -190,28 +35,71 @@ def nova_options(monkeypatch):
     )
     options([], default_config_files=[], default_config_dirs=[])
     monkeypatch.setattr(wsgi.cfg, 'CONF', options)
+    monkeypatch.setattr(wsgi, '_made', {})
     return options
 
 
 @pytest.fixture
-def loaded(monkeypatch):
-    """Stands for paste; remembers what it was asked to load."""
+def nova(monkeypatch):
+    """Stands for Nova's objects; remembers what it was asked."""
     asked = []
 
-    def loadapp(uri, name):
-        asked.append((uri, name))
-        return test_identity.Nova()
+    def ask(uuids):
+        asked.append(list(uuids))
+        return {
+            uuid: facts.Facts(uuid, test_identity.PROJECT, vcpus=2)
+            if uuid == test_identity.UUID
+            else identities.unknown(uuid)
+            for uuid in uuids
+        }
 
-    package = types.ModuleType('paste')
-    package.deploy = types.SimpleNamespace(loadapp=loadapp)
-    monkeypatch.setitem(sys.modules, 'paste', package)
+    module = types.ModuleType('hepix_vm.context.facts_nova')
+    module.ask = ask
+    monkeypatch.setitem(sys.modules, module.__name__, module)
     return asked
 
 
 @pytest.fixture
-def config(tmp_path, site):
+def ended(monkeypatch):
+    """Ends the threads that assembling began."""
+    with contextlib.ExitStack() as stack:
+        for module, name in (
+            (assembling.site_state, 'SiteState'),
+            (assembling.audit, 'Audit'),
+        ):
+            really = getattr(module, name)
+
+            def make(*arguments, really=really):
+                made = really(*arguments)
+                stack.callback(made.close)
+                return made
+
+            monkeypatch.setattr(module, name, make)
+        shared = assembling.reader.shared
+
+        def share(settings):
+            made = shared(settings)
+            stack.callback(made.close)
+            return made
+
+        monkeypatch.setattr(assembling.reader, 'shared', share)
+        yield
+
+
+@pytest.fixture
+def site(tmp_path):
+    return sites.make(tmp_path / 'context')
+
+
+@pytest.fixture
+def config(tmp_path, site, ended):
+    path = tmp_path / 'catalogue.sqlite'
+    catalogue_rows.Rows(f'sqlite:///{path}').close()
     file = tmp_path / 'hepix_vm.conf'
-    file.write_text(f'[context]\ndirectory = {site}\n')
+    file.write_text(
+        f'[catalogue]\nconnection = sqlite:///{path}\n'
+        f'[context]\ndirectory = {site}\nbehind = direct\n'
+    )
     return file
 
 
@@ -224,46 +112,72 @@ def _factory(config, **local):
 
 
 def test_the_factory_wires_nova_the_secret_and_the_site(
-    config, site, nova_options, loaded
+    config, site, nova_options, nova
 ):
     app = _factory(config)
-    assert loaded == [('config:/etc/nova/api-paste.ini', 'meta')]
-    status, _, body = ask(app)
-    assert (status, body) == (200, bundle.build(site).tgz)
+    status, headers, body = parts.ask(app)
+    assert (status, body) == (200, sites.build(site).tgz)
+    assert headers['Content-Type'] == 'application/gzip'
     wrong = test_identity.signature(secret=b'guessed')
-    assert ask(app, HTTP_X_INSTANCE_ID_SIGNATURE=wrong)[0] == 403
+    assert parts.ask(app, HTTP_X_INSTANCE_ID_SIGNATURE=wrong)[0] == 403
+    assert parts.ask(app, HTTP_X_TENANT_ID='another')[0] == 404
+    assert nova == [[test_identity.UUID]]
+
+
+def test_the_mounts_of_a_process_are_one_application(
+    config, nova_options, nova
+):
+    app = _factory(config)
+    assert _factory(config) is app
+    assert parts.ask(app)[0] == 200
+    found = parts.ask(app, '/allocated_cpu', script='/jobfeatures')
+    assert found[0] in (200, 503)
+    assert len(nova) <= 2
+
+
+def test_an_unknown_instance_is_404(config, nova_options, nova):
+    other = test_identity.UUID.replace('0', '1')
+    found = parts.ask(
+        _factory(config),
+        HTTP_X_INSTANCE_ID=other,
+        HTTP_X_INSTANCE_ID_SIGNATURE=test_identity.signature(other),
+    )
+    assert found[::2] == (404, b'')
 
 
 def test_nova_conf_names_our_configuration_when_the_paste_file_does_not(
-    config, site, nova_options, loaded
+    config, site, nova_options, nova
 ):
     inside.register(nova_options)
     nova_options.set_override('config_file', str(config), group='hepix_vm')
     app = wsgi.app_factory({'__file__': '/etc/nova/api-paste.ini'})
-    assert ask(app)[2] == bundle.build(site).tgz
+    assert parts.ask(app)[2] == sites.build(site).tgz
 
 
-def test_nova_s_application_may_have_another_name(
-    config, nova_options, loaded
+def test_what_paste_files_of_older_releases_say_is_no_fault(
+    config, nova_options, nova
 ):
-    _factory(config, metadata_app='my_meta')
-    assert loaded[0][1] == 'my_meta'
+    assert parts.ask(_factory(config, metadata_app='meta'))[0] == 200
+
+
+def test_behind_neutron_is_the_default(config, nova_options, nova):
+    config.write_text(config.read_text().replace('behind = direct\n', ''))
+    assert parts.ask(_factory(config))[2].startswith(b'PK')
 
 
 def _unavailable(app, caplog, says):
-    assert ask(app) == (
+    assert parts.ask(app) == (
         503,
-        {'Content-Type': 'text/plain', 'Content-Length': '0'},
-        b'',
+        {'Content-Type': 'text/plain', 'Content-Length': '1'},
+        b'\n',
     )
-    [record] = caplog.records
+    [record] = [r for r in caplog.records if 'is not served' in r.message]
     assert record.levelno == logging.ERROR
     assert says in record.getMessage()
-    assert 'is not served' in record.getMessage()
 
 
 def test_without_a_secret_nothing_is_served(
-    config, nova_options, loaded, caplog
+    config, nova_options, nova, caplog
 ):
     nova_options.set_override(
         'metadata_proxy_shared_secret', '', group='neutron'
@@ -271,39 +185,47 @@ def test_without_a_secret_nothing_is_served(
     _unavailable(_factory(config), caplog, 'anybody could sign')
 
 
-def test_outside_nova_nothing_is_served(config, monkeypatch, loaded, caplog):
+def test_outside_nova_nothing_is_served(config, monkeypatch, nova, caplog):
     monkeypatch.setattr(wsgi.cfg, 'CONF', cfg.ConfigOpts())
+    monkeypatch.setattr(wsgi, '_made', {})
     _unavailable(_factory(config), caplog, 'inside nova-metadata only')
 
 
 def test_without_our_configuration_nothing_is_served(
-    tmp_path, nova_options, loaded, caplog
+    tmp_path, nova_options, nova, caplog
 ):
     _unavailable(_factory(tmp_path / 'no.conf'), caplog, 'no.conf')
 
 
 def test_with_a_wrong_option_nothing_is_served(
-    config, nova_options, loaded, caplog
+    config, nova_options, nova, caplog
 ):
     config.write_text('[context]\nmax_files = many\n')
     _unavailable(_factory(config), caplog, 'many')
 
 
-def test_without_nova_s_application_nothing_is_served(
-    config, nova_options, loaded, caplog
+def test_with_a_signing_key_that_cannot_be_read_nothing_is_served(
+    config, nova_options, nova, caplog
 ):
-    def loadapp(uri, name):
-        raise LookupError(f'no section {name}')
+    config.write_text(config.read_text() + 'signing_key = /absent/key.pem\n')
+    _unavailable(_factory(config), caplog, '/absent/key.pem')
 
-    sys.modules['paste'].deploy.loadapp = loadapp
-    _unavailable(_factory(config), caplog, 'no section meta')
+
+def test_with_a_signing_key_that_is_none_nothing_is_served(
+    config, tmp_path, nova_options, nova, caplog
+):
+    (tmp_path / 'key.pem').write_text('no key')
+    (tmp_path / 'key.pem').chmod(0o600)
+    config.write_text(
+        config.read_text() + f'signing_key = {tmp_path}/key.pem\n'
+    )
+    _unavailable(_factory(config), caplog, 'signing key')
 
 
 def test_a_broken_site_directory_is_in_the_log_from_the_start(
-    config, site, nova_options, loaded, caplog
+    config, site, nova_options, nova, caplog
 ):
     (site / 'prolog.sh').unlink()
     app = _factory(config)
     assert 'prolog.sh' in caplog.text
-    assert ask(app)[0] == 503
-    sites.write(site, 'prolog.sh', sites.PROLOG)
+    assert parts.ask(app)[0] == 503

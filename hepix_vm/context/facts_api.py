@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What Nova's API says of instances, for a process of our own.
+
+Nova shows one server at a time, or those that have changed of late. Machines
+that start at once have just changed: where several are asked for, one listing
+tells of those that will ask next, too. What is not in it is asked for one by
+one, as long as there is time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from collections.abc import Iterator
+from collections.abc import Mapping
+from collections.abc import Sequence
+import datetime
+import time
+from typing import Any
+import urllib.parse
+
+from keystoneauth1 import adapter
+from oslo_log import log as logging
+
+from hepix_vm.context import facts as facts_
+from hepix_vm.context import identities
+from hepix_vm.context import identity
+from hepix_vm import errors
+
+LOG = logging.getLogger(__name__)
+
+#: Servers tell their flavor, rather than name it, since 2.47 (2017).
+VERSION = '2.47'
+#: Instances that are asked for one by one.
+FEW = 4
+#: Seconds that a listing of what has changed goes back.
+LATELY = 900
+#: Servers of a page, which takes Nova a second or so.
+PAGE = 200
+#: Seconds after a listing until the next one.
+PAUSE = 5.0
+
+_HOST = 'OS-EXT-SRV-ATTR:host'
+_GONE = frozenset({'DELETED', 'SOFT_DELETED'})
+
+
+class Servers:
+    """Asks Nova as an account that sees the servers of all projects.
+
+    :param session: keystoneauth session, for this object alone
+    :param region: region name, or None
+    :param interface: endpoint interface
+    :param timeout: seconds for an answer, and for all that one question
+        takes
+    :param clock: seconds of a clock that never goes back
+    """
+
+    def __init__(
+        self,
+        session: Any,
+        region: str | None,
+        interface: str,
+        timeout: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        # Keystone is asked with it, too.
+        session.timeout = timeout
+        self._nova = adapter.Adapter(
+            session,
+            service_type='compute',
+            region_name=region,
+            interface=interface,
+            default_microversion=VERSION,
+            connect_retries=1,
+        )
+        self._timeout = timeout
+        self._clock = clock
+        self._warned = False
+        self._next_listing = float('-inf')
+
+    def ask(self, uuids: Sequence[str]) -> Mapping[str, identities.Answer]:
+        """As :data:`identities.Ask`.
+
+        :raises errors.TryAgain: Nova does not answer as it should
+        :raises keystoneauth1.exceptions.ClientException: or not at all
+        """
+        now = self._clock()
+        end = now + self._timeout
+        found: dict[str, identities.Answer] = {}
+        if len(uuids) > FEW and now >= self._next_listing:
+            for server in self._changed(now + self._timeout / 2):
+                found[server['id']] = self._facts(server)
+            self._next_listing = self._clock() + PAUSE
+        for uuid in uuids:
+            if uuid in found:
+                continue
+            if found and self._clock() > end:
+                found[uuid] = identity.Refusal(
+                    503,
+                    identity.Reason.NOVA_FAILED,
+                    f'instance {uuid}: no time was left to ask Nova',
+                )
+            else:
+                found[uuid] = self._shown(uuid)
+        return found
+
+    def _shown(self, uuid: str) -> identities.Answer:
+        answer = self._nova.get(f'/servers/{uuid}', raise_exc=False)
+        if answer.status_code == 404:
+            return identities.unknown(uuid)
+        server = _body(answer, 'server')
+        if server['status'] in _GONE:
+            return identities.unknown(uuid)
+        return self._facts(server)
+
+    def _changed(self, end: float) -> Iterator[dict[str, Any]]:
+        """The newest first; no further page after ``end``."""
+        since = datetime.datetime.now(datetime.UTC) - datetime.timedelta(
+            seconds=LATELY
+        )
+        query = {
+            'all_tenants': '1',
+            'changes-since': since.strftime('%Y-%m-%dT%H:%M:%SZ'),
+            'limit': str(PAGE),
+        }
+        while True:
+            answer = self._nova.get(
+                f'/servers/detail?{urllib.parse.urlencode(query)}',
+                raise_exc=False,
+            )
+            servers = _body(answer, 'servers')
+            for server in servers:
+                if server['status'] not in _GONE:
+                    yield server
+            if len(servers) < PAGE or self._clock() > end:
+                return
+            query['marker'] = servers[-1]['id']
+
+    def _facts(self, server: Mapping[str, Any]) -> facts_.Facts:
+        if _HOST not in server and not self._warned:
+            self._warned = True
+            LOG.warning(
+                'Nova does not say on which hosts servers are; group'
+                ' [openstack] needs an account that may see that'
+            )
+        return facts_of(server)
+
+
+def facts_of(server: Mapping[str, Any]) -> facts_.Facts:
+    """The facts of a server as Nova's API shows it.
+
+    :raises LookupError, TypeError, ValueError: it is shown otherwise
+    """
+    flavor = server['flavor']
+    image = server.get('image')
+    return facts_.Facts(
+        uuid=server['id'],
+        project=server['tenant_id'],
+        name=server.get('name'),
+        availability_zone=server.get('OS-EXT-AZ:availability_zone') or None,
+        host=server.get(_HOST) or None,
+        flavor=flavor.get('original_name'),
+        image=image['id'] if image else None,
+        launched_at=_seconds(server.get('OS-SRV-USG:launched_at')),
+        vcpus=flavor.get('vcpus'),
+        ram=flavor.get('ram'),
+        swap=flavor.get('swap'),
+        root=flavor.get('disk'),
+        ephemeral=flavor.get('ephemeral'),
+        extra_specs=tuple(sorted((flavor.get('extra_specs') or {}).items())),
+    )
+
+
+def _body(answer: Any, key: str) -> Any:
+    if answer.status_code != 200:
+        raise errors.TryAgain(
+            f'Nova answers {answer.status_code}; the account in group'
+            ' [openstack] must be allowed to see the servers of all projects'
+        )
+    return answer.json()[key]
+
+
+def _seconds(text: str | None) -> int | None:
+    """UNIX seconds of a time that Nova tells in UTC."""
+    if not text:
+        return None
+    moment = datetime.datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=datetime.UTC)
+    return int(moment.timestamp())

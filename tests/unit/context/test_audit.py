@@ -1,0 +1,355 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Notes reach the catalogue, and what is lost is said."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+from pathlib import Path
+import signal
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+
+from oslo_config import cfg
+import pytest
+
+from hepix_vm.catalogue import context_fetches
+from hepix_vm.context import audit
+from tests import catalogue_rows
+from tests.unit.context import auditing
+
+ONE, TWO, THREE = auditing.ONE, auditing.TWO, auditing.THREE
+FETCH = auditing.FETCH
+NOW = 1_790_000_000
+SOON = 120.0
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def rows(tmp_path):
+    made = catalogue_rows.in_file(tmp_path / 'catalogue')
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def taking(rows):
+    """Makes audits that end with the test."""
+    with contextlib.ExitStack() as stack:
+
+        def make(**values):
+            settings = dataclasses.replace(
+                audit.Settings(rows.connection, interval=0.02), **values
+            )
+            one = audit.Audit(settings, lambda: NOW)
+            stack.callback(one.close)
+            return one
+
+        yield make
+
+
+def fetch(**values):
+    return dataclasses.replace(FETCH, **values)
+
+
+def notes(rows):
+    with rows.store.reading() as connection:
+        return list(context_fetches.notes(connection))
+
+
+def processes(rows):
+    with rows.store.reading() as connection:
+        return context_fetches.processes(connection)
+
+
+def until(what, so):
+    end = time.monotonic() + SOON
+    while not so():
+        assert time.monotonic() < end, f'never {what}'
+        time.sleep(0.02)
+
+
+def test_a_note_is_in_the_catalogue_soon(rows, taking):
+    one = taking()
+    one.note(FETCH)
+    one.note(FETCH)
+    until('written', lambda: sum(n.times for n in notes(rows)) == 2)
+    (found,) = notes(rows)
+    assert dataclasses.asdict(found) == {
+        **dataclasses.asdict(FETCH),
+        'first_at': NOW,
+        'last_at': NOW,
+        'times': 2,
+    }
+    (process,) = processes(rows)
+    assert process.open
+    assert process.seen_at == NOW
+    assert f'/{os.getpid()}/' in process.name
+
+
+def test_nothing_is_started_before_the_first_note(rows, taking):
+    taking()
+    names = {one.name for one in threading.enumerate()}
+    assert 'hepix-vm-audit' not in names
+    assert processes(rows) == ()
+
+
+def test_a_clean_end_writes_what_waits_and_leaves_no_row(rows, taking):
+    one = taking(interval=3600)
+    one.note(FETCH)
+    until('seen', lambda: processes(rows))
+    for number in range(1100):
+        one.note(fetch(instance=f'{number:08}-0000-4000-9000-000000000000'))
+    one.close()
+    assert len(notes(rows)) == 1101
+    assert processes(rows) == ()
+    one.close()
+
+
+def test_notes_go_on_after_an_end(rows, taking):
+    one = taking()
+    one.note(FETCH)
+    one.close()
+    one.note(FETCH)
+    one.close()
+    assert notes(rows)[0].times == 2
+
+
+@contextlib.contextmanager
+def locked(rows):
+    """Somebody else is writing, and does not come to an end."""
+    other = sqlite3.connect(rows.store.engine().url.database)
+    try:
+        other.execute('BEGIN IMMEDIATE')
+        yield
+    finally:
+        other.rollback()
+        other.close()
+
+
+def test_a_catalogue_that_is_away_is_waited_for(rows, taking, caplog):
+    caplog.set_level('INFO')
+    one = taking()
+    with locked(rows):
+        one.note(FETCH)
+        until('failed', lambda: 'cannot be written down' in caplog.text)
+        one.note(FETCH)
+        one.note(fetch(instance=TWO))
+    until('written', lambda: len(notes(rows)) == 2)
+    assert [note.times for note in notes(rows)] == [2, 1]
+    until('said', lambda: 'is written down again' in caplog.text)
+    assert caplog.text.count('cannot be written down') == 1
+    assert processes(rows)[0].lost == 0
+
+
+def test_what_does_not_fit_meanwhile_is_dropped_and_said(rows, taking, caplog):
+    one = taking(kept=2)
+    with locked(rows):
+        for instance in (ONE, TWO, THREE, ONE, THREE):
+            one.note(fetch(instance=instance))
+        until('said', lambda: 'lost=2' in caplog.text)
+    until('noted', lambda: sum(p.lost for p in processes(rows)) == 2)
+    assert {n.instance: n.times for n in notes(rows)} == {ONE: 2, TWO: 1}
+    one.close()
+    (process,) = processes(rows)
+    assert (process.open, process.lost) == (False, 2)
+
+
+def test_a_note_without_a_proper_form_does_not_hold_up_the_others(
+    rows, taking, caplog
+):
+    one = taking()
+    one.note(fetch(what='x' * 65))
+    one.note(fetch(project='\ud800'))
+    one.note(FETCH)
+    one.close()
+    assert [note.what for note in notes(rows)] == ['default.tgz']
+    assert processes(rows)[0].lost == 2
+    assert 'lost=2' in caplog.text
+
+
+def test_an_end_without_the_catalogue_is_told_as_a_crash(rows, taking, caplog):
+    one = taking()
+    one.note(FETCH)
+    until('seen', lambda: processes(rows))
+    until('written', lambda: notes(rows))
+    with locked(rows):
+        one.note(FETCH)
+        one.note(FETCH)
+        one.close()
+    until('ended', lambda: 'lost=2: it ends' in caplog.text)
+    (process,) = processes(rows)
+    assert process.open
+    assert process.crashed(NOW + context_fetches.GONE + 1)
+
+
+def test_a_catalogue_that_never_was_fails_no_request(tmp_path, caplog):
+    for connection in (
+        f'sqlite:///{tmp_path / "absent" / "catalogue"}',
+        'nothing+nothing://',
+        'no url',
+    ):
+        one = audit.Audit(audit.Settings(connection, interval=0.01))
+        caplog.clear()
+        one.note(FETCH)
+        until('said', lambda: 'cannot be written down' in caplog.text)
+        one.close()
+
+
+def test_a_thread_that_cannot_start_fails_no_request(
+    taking, monkeypatch, caplog
+):
+    class Full(threading.Thread):
+        def start(self):
+            raise RuntimeError("can't start new thread")
+
+    one = taking()
+    monkeypatch.setattr(threading, 'Thread', Full)
+    one.note(FETCH)
+    monkeypatch.undo()
+    assert 'is not noted' in caplog.text
+
+
+def test_a_process_is_seen_while_nobody_asks(rows):
+    moment = [NOW]
+    one = audit.Audit(
+        audit.Settings(rows.connection, interval=0.01), lambda: moment[0]
+    )
+    with contextlib.closing(one):
+        one.note(FETCH)
+        until('seen', lambda: processes(rows))
+        for now in (NOW + context_fetches.BEAT, NOW - 5):
+            moment[0] = now
+            until(
+                'seen again',
+                lambda now=now: processes(rows)[0].seen_at == now,
+            )
+
+
+def test_many_threads_note_at_once(rows, taking):
+    one = taking()
+    start = threading.Barrier(8)
+
+    def work():
+        start.wait()
+        for _ in range(200):
+            one.note(FETCH)
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    one.close()
+    assert [note.times for note in notes(rows)] == [1600]
+
+
+# Processes
+
+
+def test_a_child_writes_its_own_notes_and_not_its_parent_s(rows, taking):
+    one = taking(interval=3600)
+    one.note(FETCH)
+    until('seen', lambda: processes(rows))
+    # This waits in the parent while it forks.
+    one.note(fetch(instance=TWO))
+    child = os.fork()
+    if not child:
+        try:
+            one.note(fetch(instance=THREE))
+            one.close()
+        finally:
+            os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert status == 0
+    assert {n.instance for n in notes(rows)} - {ONE} == {THREE}
+    one.close()
+    assert {n.instance: n.times for n in notes(rows)} == {
+        ONE: 1,
+        TWO: 1,
+        THREE: 1,
+    }
+
+
+def test_a_fork_while_a_note_is_taken_leaves_the_child_usable(rows, taking):
+    one = taking()
+    one.note(FETCH)
+    writing = one._writing
+    with one._lock, writing.notes._lock:
+        child = os.fork()
+        if not child:
+            try:
+                one.note(fetch(instance=TWO))
+                one.close()
+            finally:
+                os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert status == 0
+    assert TWO in {note.instance for note in notes(rows)}
+
+
+def process(rows, *arguments):
+    return subprocess.Popen(
+        [
+            sys.executable,
+            '-W',
+            'ignore',
+            '-m',
+            'tests.unit.context.auditing',
+            rows.connection,
+            *arguments,
+        ],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_a_process_that_ends_by_itself_has_written_all(rows):
+    with process(rows, '3600') as made:
+        assert made.stdout.readline() == 'noted\n'
+        made.stdin.close()
+    assert made.returncode == 0
+    assert len(notes(rows)) == auditing.MANY
+    assert processes(rows) == ()
+
+
+def test_a_process_that_is_killed_leaves_its_row_open(rows):
+    with process(rows, '0.02') as made:
+        assert made.stdout.readline() == 'noted\n'
+        until('written', lambda: len(notes(rows)) == auditing.MANY)
+        made.send_signal(signal.SIGKILL)
+    (left,) = processes(rows)
+    assert left.open
+    assert f'/{made.pid}/' in left.name
+    assert left.crashed(left.seen_at + context_fetches.GONE + 1)
+
+
+def test_notes_are_written_in_a_wsgi_server_between_two_requests(rows):
+    pytest.importorskip('eventlet')
+    with process(rows, '0.02', 'green') as made:
+        assert made.stdout.readline() == 'noted\n'
+        until('written', lambda: len(notes(rows)) == auditing.MANY)
+        made.stdin.close()
+    assert made.returncode == 0
+    assert processes(rows) == ()
+
+
+def test_settings_come_from_the_configuration():
+    from hepix_vm.conf import catalogue as conf_catalogue
+    from hepix_vm.conf import context as conf_context
+
+    conf = cfg.ConfigOpts()
+    conf_catalogue.register(conf)
+    conf_context.register(conf)
+    conf([], default_config_files=[], default_config_dirs=[])
+    conf.set_override('connection', 'sqlite:///read', 'catalogue')
+    found = conf_context.audit_settings(conf)
+    assert found == audit.Settings('sqlite:///read')
+    conf.set_override('audit_connection', 'sqlite:///write', 'context')
+    assert conf_context.audit_settings(conf).connection == 'sqlite:///write'

@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Facts that are kept: when Nova is asked, by how many, and when not."""
+
+import threading
+import uuid
+
+import pytest
+
+from hepix_vm.context import facts
+from hepix_vm.context import identities
+from hepix_vm.context import identity
+
+#: Seconds that a busy machine may take for what happens soon.
+SOON = 120
+TTL = 30.0
+NAMES = [str(uuid.UUID(int=number)) for number in range(200)]
+ONE = NAMES[1]
+
+
+def _facts(name, **values):
+    return facts.Facts(
+        **{
+            'uuid': name,
+            'project': 'p',
+            'host': 'h',
+            'launched_at': 1_800_000_000,
+            **values,
+        }
+    )
+
+
+class Nova:
+    """Answers as it is told and remembers what it was asked."""
+
+    def __init__(self):
+        self.asked = []
+        self.error = None
+        self.answers = {}
+
+    def __call__(self, names):
+        self.asked.append(list(names))
+        if self.error is not None:
+            raise self.error
+        return {name: self.answers.get(name, _facts(name)) for name in names}
+
+
+@pytest.fixture
+def nova():
+    return Nova()
+
+
+@pytest.fixture
+def known(nova):
+    return identities.Identities(
+        nova, identities.Settings(ttl=TTL, timeout=SOON)
+    )
+
+
+def _who(name=ONE, project='p'):
+    return identity.Instance(name, project)
+
+
+def test_nova_is_asked_once_in_a_while(known, nova):
+    for now in (0.0, 1.0, TTL - 0.1):
+        assert known.facts_of(_who(), now) == _facts(ONE)
+    assert nova.asked == [[ONE]]
+    nova.answers[ONE] = _facts(ONE, host='another')
+    assert known.facts_of(_who(), TTL).host == 'another'
+    assert nova.asked == [[ONE], [ONE]]
+
+
+def test_another_project_than_nova_s_finds_nothing(known, nova):
+    refusal = known.facts_of(_who(project='q'), 0.0)
+    assert refusal.status == 404
+    assert refusal.reason == identity.Reason.PROJECT_WRONG
+    assert known.facts_of(_who(), 0.0) == _facts(ONE)
+    assert nova.asked == [[ONE]]
+
+
+def test_an_unknown_instance_is_asked_for_again_soon(known, nova):
+    nova.answers[ONE] = identities.unknown(ONE)
+    refusal = known.facts_of(_who(), 0.0)
+    assert refusal.status == 404
+    assert refusal.reason == identity.Reason.INSTANCE_UNKNOWN
+    nova.answers.clear()
+    assert known.facts_of(_who(), identities.SOON - 0.1) is refusal
+    assert known.facts_of(_who(), identities.SOON) == _facts(ONE)
+
+
+@pytest.mark.parametrize('missing', ['host', 'launched_at'])
+def test_one_that_is_being_built_is_asked_for_again_soon(known, nova, missing):
+    nova.answers[ONE] = _facts(ONE, **{missing: None})
+    assert known.facts_of(_who(), 0.0) == _facts(ONE, **{missing: None})
+    nova.answers.clear()
+    assert known.facts_of(_who(), identities.SOON) == _facts(ONE)
+
+
+def test_what_is_known_is_used_on_while_nova_is_away(known, nova, caplog):
+    known.facts_of(_who(), 0.0)
+    nova.error = OSError('no route')
+    for now in (TTL, 2 * TTL, identities.LONGEST - 1):
+        assert known.facts_of(_who(), now) == _facts(ONE)
+    refusal = known.facts_of(_who(), identities.LONGEST)
+    assert refusal.status == 503
+    assert refusal.reason == identity.Reason.NOVA_FAILED
+    # Once, not with each request.
+    assert caplog.text.count('no route') == 1
+
+
+def test_who_is_not_known_while_nova_is_away_comes_again(known, nova, caplog):
+    nova.error = OSError('no route')
+    assert known.facts_of(_who(), 0.0).status == 503
+    nova.error = None
+    with caplog.at_level('INFO'):
+        assert known.facts_of(_who(), 0.0) == _facts(ONE)
+    assert 'Nova answers again' in caplog.text
+
+
+def test_an_answer_that_nova_owes_is_a_503(known, nova):
+    known = identities.Identities(lambda names: {})
+    assert known.facts_of(_who(), 0.0).reason == identity.Reason.NOVA_FAILED
+
+
+def test_a_refusal_of_nova_for_one_is_not_kept(known, nova):
+    nova.answers[ONE] = identity.Refusal(
+        503, identity.Reason.NOVA_FAILED, 'its cell is down'
+    )
+    assert known.facts_of(_who(), 0.0).status == 503
+    nova.answers.clear()
+    assert known.facts_of(_who(), 0.0) == _facts(ONE)
+
+
+def test_what_is_kept_is_bounded(nova):
+    known = identities.Identities(nova, identities.Settings(most=3))
+    for name in NAMES[:5]:
+        known.facts_of(_who(name), 0.0)
+    for name in reversed(NAMES[:5]):
+        known.facts_of(_who(name), 0.0)
+    # The newest three were there; the two before them were asked for again.
+    assert len(nova.asked) == 7
+
+
+class Held(Nova):
+    """Answers when it may."""
+
+    def __init__(self):
+        super().__init__()
+        self.inside = threading.Event()
+        self.go_on = threading.Event()
+
+    def __call__(self, names):
+        self.inside.set()
+        assert self.go_on.wait(SOON)
+        return super().__call__(names)
+
+
+def _all_at_once(known, names):
+    found = {}
+
+    def ask(place, name):
+        found[place] = known.facts_of(_who(name), 0.0)
+
+    return found, [
+        threading.Thread(target=ask, args=(place, name))
+        for place, name in enumerate(names)
+    ]
+
+
+def _waiting(known, most):
+    """Until so many instances wait for Nova."""
+    for _ in range(SOON * 100):
+        if len(known._waiting) >= most:
+            return
+        threading.Event().wait(0.01)
+    raise AssertionError('they do not come')
+
+
+def test_those_that_come_meanwhile_are_one_question():
+    nova = Held()
+    known = identities.Identities(nova, identities.Settings(timeout=SOON))
+    found, threads = _all_at_once(known, [*NAMES[:40], *NAMES[:40]])
+    for thread in threads[:1]:
+        thread.start()
+    assert nova.inside.wait(SOON)
+    for thread in threads[1:]:
+        thread.start()
+    _waiting(known, 40)
+    nova.go_on.set()
+    for thread in threads:
+        thread.join(SOON)
+    assert [found[place].uuid for place in range(80)] == NAMES[:40] * 2
+    assert len(nova.asked) == 2
+    assert sorted(nova.asked[0] + nova.asked[1]) == NAMES[:40]
+
+
+def test_a_question_has_an_end(monkeypatch):
+    monkeypatch.setattr(identities, 'TOGETHER', 3)
+    nova = Held()
+    known = identities.Identities(nova, identities.Settings(timeout=SOON))
+    found, threads = _all_at_once(known, NAMES[:10])
+    threads[0].start()
+    assert nova.inside.wait(SOON)
+    for thread in threads[1:]:
+        thread.start()
+    _waiting(known, 10)
+    nova.go_on.set()
+    for thread in threads:
+        thread.join(SOON)
+    assert len(found) == 10
+    assert max(map(len, nova.asked)) == 3
+
+
+def test_nobody_waits_longer_than_allowed():
+    nova = Held()
+    known = identities.Identities(nova, identities.Settings(timeout=0.05))
+    _, [first] = _all_at_once(known, [ONE])
+    first.start()
+    try:
+        assert nova.inside.wait(SOON)
+        refusal = known.facts_of(_who(NAMES[2]), 0.0)
+        assert refusal.reason == identity.Reason.NOVA_FAILED
+    finally:
+        nova.go_on.set()
+        first.join(SOON)
+    # It was asked about with the next ones all the same.
+    assert known.facts_of(_who(NAMES[3]), 0.0) == _facts(NAMES[3])
+    assert NAMES[2] in nova.asked[-1]
+
+
+def test_in_trouble_only_who_tries_again_waits(known, nova):
+    nova.error = OSError('no route')
+    known.facts_of(_who(), 0.0)
+    held = Held()
+    known._ask = held
+    _, [trying] = _all_at_once(known, [ONE])
+    trying.start()
+    try:
+        assert held.inside.wait(SOON)
+        # With SOON as the time-out, this would not come back.
+        assert known.facts_of(_who(NAMES[2]), 0.0).status == 503
+    finally:
+        held.go_on.set()
+        trying.join(SOON)
+
+
+def test_who_waits_is_bounded(monkeypatch):
+    monkeypatch.setattr(identities, 'WAITING', 1)
+    nova = Held()
+    known = identities.Identities(nova, identities.Settings(timeout=SOON))
+    _, [first] = _all_at_once(known, [ONE])
+    first.start()
+    try:
+        assert nova.inside.wait(SOON)
+        assert known.facts_of(_who(NAMES[2]), 0.0).status == 503
+    finally:
+        nova.go_on.set()
+        first.join(SOON)
+
+
+def test_what_nova_tells_of_others_is_kept_as_well():
+    asked = []
+
+    def ask(names):
+        asked.append(names)
+        return {name: _facts(name) for name in NAMES[:5]}
+
+    known = identities.Identities(ask)
+    for name in NAMES[:5]:
+        assert known.facts_of(_who(name), 0.0) == _facts(name)
+    assert asked == [NAMES[:1]]
