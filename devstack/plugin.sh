@@ -100,7 +100,8 @@ function configure_hepix_vm_glance {
     iniset "$GLANCE_API_CONF" DEFAULT show_image_direct_url False
 
     # What changes how an image boots is for services and administrators.
-    install -m 644 "$HEPIX_VM_DIR/etc/hepix_vm/glance-property-protections.conf" \
+    local shipped="$HEPIX_VM_DIR/etc/hepix_vm"
+    install -m 644 "$shipped/glance-property-protections.conf" \
         "$(_hepix_vm_protections_file)"
     iniset "$GLANCE_API_CONF" DEFAULT property_protection_file \
         "$(_hepix_vm_protections_file)"

@@ -8,8 +8,8 @@ an argument of its operations. Keystone and Nova live today: their tokens
 are good for a Glance of any day before.
 
 What the site has to have is worked out here from the rules alone, without
-its catalogue. ``YEAR_SEED`` plays another year, ``YEAR_WEEKS`` says how long it
-is.
+its catalogue. ``YEAR_SEED`` plays another year, ``YEAR_WEEKS`` says how long
+it is.
 """
 
 from __future__ import annotations
