@@ -26,6 +26,11 @@ from tests.cloud import switch
 from tests.cloud import waits
 
 START = 600
+#: Needs packages that only "tox -e neutron" installs, and a machine on which
+#: nobody else makes interfaces and mounts meanwhile.
+NEUTRON = pytest.mark.skipif(
+    not os.environ.get('HEPIX_VM_NEUTRON'), reason='see "tox -e neutron"'
+)
 PROBE = {
     'setup.cfg': """
         [metadata]
@@ -319,6 +324,7 @@ def _bridges(cloud: clouds.Cloud, *change: str) -> list[str]:
     return done.stdout.split()
 
 
+@NEUTRON
 @pytest.mark.timeout(START)
 def test_switches_of_two_clouds_know_nothing_of_each_other() -> None:
     options = opts.CloudOptions(parts=frozenset({'mariadb', 'neutron'}))
@@ -365,13 +371,13 @@ with launch.running(options, work):
         # RabbitMQ has many processes, some in sessions of their own.
         (signal.SIGKILL, {'mariadb', 'rabbitmq'}),
         # A switch has processes in namespaces of their own.
-        (signal.SIGKILL, {'mariadb', 'neutron'}),
+        pytest.param(signal.SIGKILL, {'mariadb', 'neutron'}, marks=NEUTRON),
     ],
 )
 def test_nothing_is_left_of_a_cloud_whose_starter_is_ended(
     number: signal.Signals, parts: set[str]
 ) -> None:
-    before = _of_machine()
+    before = _of_machine() if 'neutron' in parts else None
     with launch.work_directory() as work:
         child = subprocess.Popen(
             [sys.executable, '-c', CHILD, work, *parts],
@@ -396,7 +402,7 @@ def test_nothing_is_left_of_a_cloud_whose_starter_is_ended(
             120,
             log=work / 'log' / 'watch.log',
         )
-    assert _of_machine() == before
+    assert before is None or _of_machine() == before
 
 
 @pytest.mark.timeout(START)
