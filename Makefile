@@ -10,7 +10,7 @@ REMOVE ?=
 JSON ?=
 KEEP ?=
 HEPIX_VM_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/hepix-vm
-ENVIRONMENTS := pep8,mypy,py3,lower,functional
+ENVIRONMENTS := pep8,mypy,py3,functional
 TOX_DIR := $(HEPIX_VM_CACHE)/tox/$(shell printf %s "$(CURDIR)" | cksum | cut -d ' ' -f 1)
 DEMO_DIR := $(HEPIX_VM_CACHE)/demo
 
@@ -40,8 +40,7 @@ demo: packages
 demo-down:
 	@$(PYTHON) -m tests.cloud down --work-dir '$(DEMO_DIR)'
 
-test:
-	@tools/install-system-packages network
+test: packages
 	@$(tox) -e $(ENVIRONMENTS)
 
 lint: packages

@@ -100,7 +100,8 @@ function configure_hepix_vm_glance {
     iniset "$GLANCE_API_CONF" DEFAULT show_image_direct_url False
 
     # What changes how an image boots is for services and administrators.
-    install -m 644 "$HEPIX_VM_DIR/etc/hepix_vm/glance-property-protections.conf" \
+    local shipped="$HEPIX_VM_DIR/etc/hepix_vm"
+    install -m 644 "$shipped/glance-property-protections.conf" \
         "$(_hepix_vm_protections_file)"
     iniset "$GLANCE_API_CONF" DEFAULT property_protection_file \
         "$(_hepix_vm_protections_file)"
@@ -187,12 +188,17 @@ function configure_hepix_vm_metadata {
     if ! grep -q '^\[composite:metadata\]' "$NOVA_API_PASTE_INI"; then
         die $LINENO "no [composite:metadata] in $NOVA_API_PASTE_INI"
     fi
-    if grep -q '^/context *[:=]' "$NOVA_API_PASTE_INI"; then
-        die $LINENO "/context is taken already in $NOVA_API_PASTE_INI"
-    fi
+    local prefix
+    for prefix in context machinefeatures jobfeatures; do
+        if grep -q "^/$prefix *[:=]" "$NOVA_API_PASTE_INI"; then
+            die $LINENO "/$prefix is taken already in $NOVA_API_PASTE_INI"
+        fi
+    done
     sed -i "/^\[composite:metadata\]/a\\
 $_HEPIX_VM_BEGIN\\
 /context: hepix_context\\
+/machinefeatures: hepix_context\\
+/jobfeatures: hepix_context\\
 $_HEPIX_VM_END" "$NOVA_API_PASTE_INI"
     cat >> "$NOVA_API_PASTE_INI" <<PASTE
 $_HEPIX_VM_BEGIN

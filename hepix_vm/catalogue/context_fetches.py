@@ -37,6 +37,9 @@ BEAT = 60
 #: Seconds without having been seen after which one is taken to have ended.
 GONE = 5 * BEAT
 
+#: Seconds for which what was lost is counted.
+SHOWN = 7 * 86400
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Note:
@@ -233,8 +236,8 @@ class Counts:
     :ivar superseded: those of them that never fetched of the newest
         generation that anybody did
     :ivar failed: those that said last that a bundle did not run
-    :ivar lost: notes that processes dropped
-    :ivar crashed: processes that ended with notes in their memory
+    :ivar lost: notes that processes dropped, seen within :data:`SHOWN`
+    :ivar crashed: such processes that ended with notes in their memory
     """
 
     instances: int
@@ -265,7 +268,7 @@ def counts(connection: sa.Connection, now: int) -> Counts:
             sa.func.sum(sa.case((each.c.failed > each.c.ran, 1), else_=0)),
         ).select_from(each)
     ).one()
-    known = processes(connection)
+    known = [p for p in processes(connection) if p.seen_at > now - SHOWN]
     return Counts(
         int(row[0]),
         int(row[1] or 0),

@@ -128,6 +128,20 @@ MEASURES = (
         warning=0,
     ),
     Measure(
+        'context_superseded',
+        'servers that never fetched the newest context that any server did',
+    ),
+    Measure(
+        'context_failed',
+        'servers that said last that their context did not run',
+    ),
+    Measure(
+        'context_lost',
+        'notes of the last seven days on who fetched context that were lost, '
+        'and processes that were killed with some',
+        warning=0,
+    ),
+    Measure(
         'run_anyway_hours',
         'hours until an image that runs anyway may no longer',
         warning=24,

@@ -12,6 +12,7 @@ import dataclasses
 import sqlalchemy as sa
 
 from hepix_vm.catalogue import condition
+from hepix_vm.catalogue import context_fetches
 from hepix_vm.catalogue import history
 from hepix_vm.catalogue import lease
 from hepix_vm.catalogue import model
@@ -70,6 +71,7 @@ class Overview:
     :ivar failing: how many, and the worst of them
     :ivar images: endorsed now; ``approved`` of them
     :ivar published: what became of it in the clouds
+    :ivar context: who fetched the site's context
     """
 
     revision: int
@@ -88,6 +90,7 @@ class Overview:
     anyway_count: int
     anyway: tuple[Anyway, ...]
     published: published.Published
+    context: context_fetches.Counts
 
 
 def look(connection: sa.Connection, now: int) -> Overview:
@@ -127,6 +130,7 @@ def look(connection: sa.Connection, now: int) -> Overview:
         anyway_count=anyway_count,
         anyway=anyway,
         published=published.look(connection),
+        context=context_fetches.counts(connection, now),
     )
 
 

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from hepix_vm.cli import base
 from hepix_vm.cli import status_parts as parts
 from hepix_vm.operations import overview
@@ -157,4 +159,27 @@ def notices(glance: overview.Glance) -> parts.Part:
             + (f', {state.given_up} given up' if state.given_up else '')
             for channel, (state, left) in found.items()
         ),
+    )
+
+
+def context(glance: overview.Glance) -> parts.Part:
+    """Servers that fetched the site's context, as far as it is noted."""
+    found = glance.stored.context
+    said = (
+        f'{found.instances} servers fetched it'
+        + (
+            f', {found.superseded} of them another one than the newest'
+            if found.superseded
+            else ''
+        )
+        + (f', {found.failed} say that it did not run' if found.failed else '')
+    )
+    lost = (
+        f'lost: {found.lost} notes, and those of {found.crashed} processes '
+        'that were killed'
+    )
+    return parts.Part(
+        dataclasses.asdict(found),
+        said,
+        lost if found.lost or found.crashed else '',
     )

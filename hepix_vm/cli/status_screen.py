@@ -163,6 +163,7 @@ def _fields(
         'quarantine': outward.quarantine(glance),
         'runs': outward.runs(glance),
         'notices': outward.notices(glance),
+        'context': outward.context(glance),
         'history': parts.Part(
             {'length': stored.history.length, 'head': stored.history.sha256},
             f'{stored.history.length} lines, head {stored.history.sha256}',

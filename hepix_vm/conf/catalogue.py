@@ -27,6 +27,7 @@ SQLAlchemy URL of the catalogue's database.
 SQLite serves a single controller; use MariaDB/MySQL
 (mysql+pymysql://USER:PASSWORD@HOST/hepix_vm) or PostgreSQL for several. Give
 Nova's copy of this file an account that may only read: Nova never writes.
+Who fetched context is written by [context] audit_connection.
 Run "hepix-vm db sync" once before the first use and after each upgrade.
 """,
     ),

@@ -8,7 +8,6 @@ from oslo_config import cfg
 from hepix_vm.conf import catalogue
 from hepix_vm.conf import context
 from hepix_vm.context import assembling
-from hepix_vm.context import audit
 from hepix_vm.context import identities
 from hepix_vm.context import prepared
 from hepix_vm import errors
@@ -142,9 +141,7 @@ def settings(conf: cfg.ConfigOpts) -> assembling.Settings:
         reader=store,
         features=context.features_settings(conf),
         state=context.site_state_settings(conf),
-        audit=audit.Settings(
-            connection=store.connection, store_timeout=store.store_timeout
-        ),
+        audit=context.audit_settings(conf),
         most=group.max_concurrent,
     )
 

@@ -60,7 +60,16 @@ class Wanted:
 
 
 def path_of(environ: types.WSGIEnvironment) -> str:
-    """The whole path, whichever part of it the application is mounted at."""
+    """The whole path, whichever part of it the application is mounted at.
+
+    Where the server says how it was sent, and that is no plain path, it is
+    that: servers replace percent codes and some take ``..`` away, and a proxy
+    that chose between us and nova may have read it otherwise.
+    """
+    uri = environ.get('REQUEST_URI') or environ.get('RAW_URI') or ''
+    sent = str(uri).partition('?')[0]
+    if sent.startswith('/') and not _PATH.fullmatch(sent):
+        return sent
     return f'{environ.get("SCRIPT_NAME", "")}{environ.get("PATH_INFO", "")}'
 
 

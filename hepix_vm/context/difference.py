@@ -36,8 +36,13 @@ def between(
     return tuple(
         _difference(path, before.get(path), after.get(path))
         for path in sorted(before.keys() | after, key=lambda p: p.split('/'))
-        if before.get(path) != after.get(path)
+        if _seen(before.get(path)) != _seen(after.get(path))
     )
+
+
+def _seen(member: archive.Member | None) -> tuple[object, ...]:
+    """What a guest can tell of a member."""
+    return () if member is None else (member.mode, member.content)
 
 
 def _difference(

@@ -2,8 +2,9 @@
 """What Nova's API says of instances, for a process of our own.
 
 Nova shows one server at a time, or those that have changed of late. Machines
-that start at once have just changed, so many of them are one listing; what
-is not in it is asked for one by one, as long as there is time.
+that start at once have just changed: where several are asked for, one listing
+tells of those that will ask next, too. What is not in it is asked for one by
+one, as long as there is time.
 """
 
 from __future__ import annotations
@@ -33,9 +34,10 @@ VERSION = '2.47'
 FEW = 4
 #: Seconds that a listing of what has changed goes back.
 LATELY = 900
-#: Servers of a page, Nova's own limit, and pages that are read.
-PAGE = 1000
-PAGES = 5
+#: Servers of a page, which takes Nova a second or so.
+PAGE = 200
+#: Seconds after a listing until the next one.
+PAUSE = 5.0
 
 _HOST = 'OS-EXT-SRV-ATTR:host'
 _GONE = frozenset({'DELETED', 'SOFT_DELETED'})
@@ -73,6 +75,7 @@ class Servers:
         self._timeout = timeout
         self._clock = clock
         self._warned = False
+        self._next_listing = float('-inf')
 
     def ask(self, uuids: Sequence[str]) -> Mapping[str, identities.Answer]:
         """As :data:`identities.Ask`.
@@ -80,13 +83,13 @@ class Servers:
         :raises errors.TryAgain: Nova does not answer as it should
         :raises keystoneauth1.exceptions.ClientException: or not at all
         """
-        end = self._clock() + self._timeout
+        now = self._clock()
+        end = now + self._timeout
         found: dict[str, identities.Answer] = {}
-        if len(uuids) > FEW:
-            wanted = set(uuids)
-            for server in self._changed():
-                if server['id'] in wanted:
-                    found[server['id']] = self._facts(server)
+        if len(uuids) > FEW and now >= self._next_listing:
+            for server in self._changed(now + self._timeout / 2):
+                found[server['id']] = self._facts(server)
+            self._next_listing = self._clock() + PAUSE
         for uuid in uuids:
             if uuid in found:
                 continue
@@ -109,7 +112,8 @@ class Servers:
             return identities.unknown(uuid)
         return self._facts(server)
 
-    def _changed(self) -> Iterator[dict[str, Any]]:
+    def _changed(self, end: float) -> Iterator[dict[str, Any]]:
+        """The newest first; no further page after ``end``."""
         since = datetime.datetime.now(datetime.UTC) - datetime.timedelta(
             seconds=LATELY
         )
@@ -118,7 +122,7 @@ class Servers:
             'changes-since': since.strftime('%Y-%m-%dT%H:%M:%SZ'),
             'limit': str(PAGE),
         }
-        for _ in range(PAGES):
+        while True:
             answer = self._nova.get(
                 f'/servers/detail?{urllib.parse.urlencode(query)}',
                 raise_exc=False,
@@ -127,7 +131,7 @@ class Servers:
             for server in servers:
                 if server['status'] not in _GONE:
                     yield server
-            if len(servers) < PAGE:
+            if len(servers) < PAGE or self._clock() > end:
                 return
             query['marker'] = servers[-1]['id']
 

@@ -186,8 +186,8 @@ def describe(state: pathlib.Path, serial: int) -> Generation:
     path = state / _FOLDER / str(serial) / _ABOUT
     if not path.parent.is_dir():
         raise archive.BundleRefused(
-            f'site context {state}: there is no publication {serial}; "hepix-vm'
-            ' context show" tells which are kept'
+            f'site context {state}: there is no publication {serial}; see'
+            ' "hepix-vm context show"'
         )
     try:
         found = json.loads(_read(path, _ABOUT_LIMIT))

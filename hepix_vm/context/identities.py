@@ -37,6 +37,7 @@ WAITING = 1000
 Answer = facts_.Facts | identity.Refusal
 
 #: Answers by the UUIDs that are asked about; 404 or 503 where there is none.
+#: Facts of further instances may be among them; they are kept as well.
 Ask = Callable[[Sequence[str]], Mapping[str, Answer]]
 
 
@@ -137,10 +138,11 @@ class Identities:
             finally:
                 with self._condition:
                     self._asking = False
-                    for one in together:
-                        answer = answers.get(one) or _away(one, 'no answer')
-                        self._waiting.pop(one).answer = answer
+                    for one, answer in answers.items():
                         self._keep(one, answer, now)
+                    for one in together:
+                        found = answers.get(one) or _away(one, 'no answer')
+                        self._waiting.pop(one).answer = found
                     self._condition.notify_all()
 
     def _asked(self, together: Sequence[str]) -> Mapping[str, Answer]:

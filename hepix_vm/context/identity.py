@@ -40,7 +40,6 @@ class Reason(enum.StrEnum):
     NO_BUNDLE = 'no-bundle'
     VARIANT_REFUSED = 'variant-refused'
     NOT_SIGNED = 'not-signed'
-    KEY_UNUSABLE = 'key-unusable'
     FEATURE_UNKNOWN = 'feature-unknown'
     FEATURES_NOT_READ = 'features-not-read'
     REPORTS_TOO_MANY = 'reports-too-many'

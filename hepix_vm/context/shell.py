@@ -29,6 +29,10 @@ _NO_COMMAND = frozenset({'for', 'select', 'function', 'case'})
 
 _BLANK = ' \t\r'
 
+#: Runs of characters that mean nothing, outside and inside of quotes.
+_PLAIN = re.compile(r'[^\s\\\'"$`#;&|()<>{}]+')
+_QUOTED = re.compile(r'[^\\"$`]+')
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Word:
@@ -115,7 +119,7 @@ class _Reader:
             elif char in '<>' or self.peek(2) == '&>':
                 self._redirection(now)
             else:
-                now.add(self.piece(depth))
+                now.add(self._run_of(_PLAIN) or self.piece(depth))
         now.end_command()
         self._at += 1
 
@@ -136,6 +140,13 @@ class _Reader:
         self._at += 1
         return char
 
+    def _run_of(self, plain: re.Pattern[str]) -> str:
+        found = plain.match(self._text, self._at)
+        if found is None:
+            return ''
+        self._at = found.end()
+        return found.group()
+
     def _until(self, what: str, ahead: int = 0) -> int:
         found = self._text.find(what, self._at + ahead)
         return len(self._text) if found < 0 else found
@@ -150,11 +161,7 @@ class _Reader:
         self._at += 1
         start, pieces = self._at, []
         while self._at < len(self._text) and self.peek() != '"':
-            if self.peek() == "'":
-                pieces.append("'")
-                self._at += 1
-            else:
-                pieces.append(self.piece(depth))
+            pieces.append(self._run_of(_QUOTED) or self.piece(depth))
         self.quotes.append((start, self._at))
         self._at += 1
         return ''.join(pieces)

@@ -119,10 +119,14 @@ def _asked(program: str, top: Path, paths: list[str]) -> list[Any]:
             check=False,
         )
         found = json.loads(ran.stdout)['comments']
-    except (OSError, subprocess.TimeoutExpired, ValueError, LookupError):
+    except (
+        *(OSError, subprocess.TimeoutExpired),
+        *(ValueError, LookupError, TypeError),
+    ):
         return []
     return [
         comment
         for comment in found
-        if {'file', 'line', 'code', 'message'} <= comment.keys()
+        if isinstance(comment, dict)
+        and {'file', 'line', 'code', 'message'} <= comment.keys()
     ]

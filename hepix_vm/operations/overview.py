@@ -205,6 +205,9 @@ def _values(glance: Glance) -> dict[str, float | None]:
         'approved': stored.approved,
         'waiting': sum(item.images for item in stored.waiting),
         **_outward(glance),
+        'context_superseded': stored.context.superseded,
+        'context_failed': stored.context.failed,
+        'context_lost': stored.context.lost + stored.context.crashed,
         'run_anyway': stored.anyway_count,
         'run_anyway_hours': _hours(
             stored.anyway[0].until if stored.anyway else None, at

@@ -12,6 +12,12 @@ from hepix_vm.catalogue import overview as overview_
 if TYPE_CHECKING:
     from hepix_vm.operations import overview
 
+_CONTEXT = {
+    'context_superseded': 'servers run a context that is superseded',
+    'context_failed': 'servers say that their context did not run',
+    'context_lost': 'notes or more on who fetched context are lost',
+}
+
 # Characters of one cause.
 _LONGEST = 200
 
@@ -42,6 +48,8 @@ def of(glance: overview.Glance, name: str, value: float) -> str:
             f'{many} images wait to be withdrawn ({_some(names)}): run '
             '"hepix-vm subscription confirm NAME" or ask the endorser'
         )
+    if name in _CONTEXT:
+        return f'{many} {_CONTEXT[name]}; see "hepix-vm context status"'
     return _outward_sentence(glance, name, value) or _time_sentence(
         glance, name, value
     )

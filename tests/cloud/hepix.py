@@ -40,6 +40,14 @@ echo "site epilog: $1"
 """
 
 
+RATINGS = """
+ratings:
+  - {host: compute-1, hs06: 640}
+wall_limits:
+  - {project: '*', seconds: 259200}
+"""
+
+
 def config_file(work: pathlib.Path) -> pathlib.Path:
     """Return the path of hepix_vm.conf in a cloud's work directory."""
     return work / 'etc' / 'hepix_vm' / 'hepix_vm.conf'
@@ -53,6 +61,11 @@ def context_directory(work: pathlib.Path) -> pathlib.Path:
 def signing_key(work: pathlib.Path) -> pathlib.Path:
     """Return the site's key for manifests, which tests make."""
     return work / 'etc' / 'hepix_vm' / 'manifest.pem'
+
+
+def ratings_file(work: pathlib.Path) -> pathlib.Path:
+    """Return the site's table of hosts and projects."""
+    return work / 'etc' / 'hepix_vm' / 'ratings.yaml'
 
 
 def shipped_policy(service: str = 'glance') -> Mapping[str, str]:
@@ -132,6 +145,7 @@ def prepare(cloud: clouds.Cloud, more: opts.Sections) -> None:
     (context / 'epilog.sh').write_text(EPILOG)
     if 'signing_key' in more.get('context', {}):
         _write_key(signing_key(work))
+        ratings_file(work).write_text(RATINGS)
     path = config_file(work)
     content = configuration.merge(
         sections(connection, work, cloud.environment()),
@@ -160,6 +174,7 @@ def neutron_cloud_options(work: pathlib.Path) -> opts.CloudOptions:
             'context': {
                 'behind': 'neutron',
                 'signing_key': str(signing_key(work)),
+                'ratings_file': str(ratings_file(work)),
             }
         },
     )

@@ -15,7 +15,7 @@ DOMAIN = 'default'
 ADMIN = 'admin'
 PEOPLE = {'demo': 'demo', 'other': 'other'}
 """User and their project, made in every cloud."""
-_SERVICE_USERS = ('cinder', 'glance', 'nova', 'placement')
+_SERVICE_USERS: tuple[str, ...] = ('cinder', 'glance', 'nova', 'placement')
 _INTERFACES = ('public', 'internal', 'admin')
 
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The configuration of each service: pure functions of the site's facts."""
 
+from tests.cloud import neutron as networks
 from tests.cloud.options import Sections
 from tests.cloud.options import Value
-from tests.cloud import neutron as networks
 from tests.cloud import ports
 from tests.cloud import site as sites
 from tests.cloud import volumes

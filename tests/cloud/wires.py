@@ -44,6 +44,10 @@ class Guest:
     name: str
     address: str
 
+    def argv(self, *argv: str) -> tuple[str, ...]:
+        """Return a command as it is run in the guest."""
+        return _inside(self.cloud, 'ip', 'netns', 'exec', self.name, *argv)
+
     def run(
         self, *argv: str, input: bytes = b'', limit: float = LIMIT
     ) -> subprocess.CompletedProcess[bytes]:
@@ -53,7 +57,7 @@ class Guest:
         :raises subprocess.TimeoutExpired: at the limit
         """
         return subprocess.run(
-            _inside(self.cloud, 'ip', 'netns', 'exec', self.name, *argv),
+            self.argv(*argv),
             input=input,
             capture_output=True,
             timeout=limit,

@@ -27,6 +27,7 @@ SHARING = (
             'test_context',
             'test_derived_images',
             'test_explain',
+            'test_features',
             'test_glance_hardening',
             'test_glance_import',
             'test_glance_policy',
@@ -58,19 +59,24 @@ SHARING = (
             'test_withdrawing',
         ),
     ),
+    ('neutron', ('test_context_neutron',)),
 )
 #: What takes longest, longest first, by seconds on two busy cores. What is
 #: not named takes less; it comes last, so that both processes end together.
 LONGEST = (
-    *('cloud 1', 'cloud 0', 'guests 2'),
+    *('cloud 0', 'cloud 1', 'guests 2', 'neutron 3'),
     *('test_catalogue_faults', 'test_catalogue_databases'),
     *('test_harness', 'test_daemon_takeover', 'test_daemon_tooz'),
     *('test_notifications', 'test_catalogue_migrations'),
 )
-#: Takes a machine of its own; see ``tox -e concurrency``.
-collect_ignore = (
-    [] if os.environ.get('HEPIX_VM_CONCURRENCY') else ['test_concurrency.py']
-)
+#: Modules with an environment of tox of their own, by what asks for them.
+APART = {
+    'HEPIX_VM_CONCURRENCY': 'test_concurrency.py',
+    'HEPIX_VM_NEUTRON': 'test_context_neutron.py',
+}
+collect_ignore = [
+    module for name, module in APART.items() if not os.environ.get(name)
+]
 LOGS_SHOWN = ('glance', 'nova-api', 'nova-scheduler', 'nova-compute')
 
 
@@ -90,6 +96,16 @@ def guests() -> Iterator[clouds.Cloud]:
     with (
         launch.work_directory() as work,
         launch.running(hepix.guests_cloud_options(work), work) as running,
+    ):
+        yield running
+
+
+@pytest.fixture(scope='session')
+def neutron() -> Iterator[clouds.Cloud]:
+    """The same with real networks in front of the metadata, started once."""
+    with (
+        launch.work_directory() as work,
+        launch.running(hepix.neutron_cloud_options(work), work) as running,
     ):
         yield running
 

@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The site context, asked of a real nova-metadata about a real server."""
 
+import base64
 from collections.abc import Iterator
 import gzip
 import hashlib
 import hmac
-import http.client
 import json
 import pathlib
 import subprocess
-import urllib.parse
 import uuid
 
 from oslo_config import cfg
@@ -18,15 +17,15 @@ import pytest
 from hepix_vm import conf as options
 from hepix_vm.conf import context as conf_context
 from hepix_vm.conf import inside
+from hepix_vm.context import manifest
 from tests import catalogue_rows
 from tests.cloud import cloud as clouds
 from tests.cloud import waits
 from tests.functional import images as acts
+from tests.functional import metadata
 from tests.unit.context import sites
 
-#: Seconds; for what normally takes one or two on an idle machine.
-LIMIT = 300.0
-PATH = '/context/default.tgz'
+LIMIT = metadata.LIMIT
 
 
 def _settings(cloud: clouds.Cloud) -> conf_context.ContextSettings:
@@ -60,66 +59,35 @@ def server(cloud: clouds.Cloud, rows: catalogue_rows.Rows) -> Iterator[object]:
     images.client.images.delete(outcome.image['id'])
 
 
-def _signed(
-    cloud: clouds.Cloud, instance: str, project: str
-) -> list[tuple[str, str]]:
-    """The headers that neutron's metadata agent adds."""
-    return [
-        ('X-Forwarded-For', '10.0.0.5'),
-        ('X-Instance-ID', instance),
-        ('X-Tenant-ID', project),
-        (
-            'X-Instance-ID-Signature',
-            hmac.new(
-                cloud.metadata_secret.encode(),
-                instance.encode(),
-                hashlib.sha256,
-            ).hexdigest(),
-        ),
-    ]
-
-
 def _ask(
     cloud: clouds.Cloud,
-    headers: list[tuple[str, str]],
-    path: str = PATH,
+    headers: metadata.Headers,
+    path: str = metadata.BUNDLE,
     method: str = 'GET',
 ) -> tuple[int, dict[str, str], bytes]:
-    """One request, its headers exactly as given, also when doubled."""
-    parts = urllib.parse.urlsplit(cloud.endpoints['nova-metadata'])
-    assert parts.hostname
-    connection = http.client.HTTPConnection(
-        parts.hostname, parts.port, timeout=LIMIT
-    )
-    try:
-        connection.putrequest(method, path)
-        for name, value in headers:
-            connection.putheader(name, value)
-        connection.endheaders()
-        answer = connection.getresponse()
-        body = answer.read()
-        return answer.status, dict(answer.getheaders()), body
-    finally:
-        connection.close()
+    """One request to nova's metadata service."""
+    url = cloud.endpoints['nova-metadata']
+    answer = metadata.ask(url, headers, path, method)
+    return answer.status, dict(answer.headers), answer.body
 
 
 @pytest.fixture
-def headers(cloud: clouds.Cloud, server: object) -> list[tuple[str, str]]:
-    return _signed(cloud, server.id, server.tenant_id)
+def headers(cloud: clouds.Cloud, server: object) -> metadata.Headers:
+    return metadata.signed(cloud, server.id, server.tenant_id)
 
 
 def _refused(answer: tuple[int, dict[str, str], bytes]) -> int:
     status, headers, body = answer
     assert body == b''
-    assert headers['Content-Length'] == '0'
+    assert headers['content-length'] == '0'
     return status
 
 
 def test_a_signed_request_gets_the_site_s_bundle(cloud, headers, tmp_path):
     status, found, body = _ask(cloud, headers)
     assert status == 200
-    assert found['Content-Type'] == 'application/gzip'
-    assert found['Content-Length'] == str(len(body))
+    assert found['content-type'] == 'application/gzip'
+    assert found['content-length'] == str(len(body))
     site = _settings(cloud).source.directory
     made = sites.build(site)
     assert gzip.decompress(body) == made.tar
@@ -142,7 +110,7 @@ def test_a_signed_request_gets_the_site_s_bundle(cloud, headers, tmp_path):
 def test_head_is_answered_without_a_body(cloud, headers):
     status, found, body = _ask(cloud, headers, method='HEAD')
     assert (status, body) == (200, b'')
-    assert int(found['Content-Length']) > 0
+    assert int(found['content-length']) > 0
 
 
 def test_a_wrong_signature_is_refused(cloud, headers):
@@ -152,18 +120,20 @@ def test_a_wrong_signature_is_refused(cloud, headers):
 
 
 def test_a_signature_for_another_instance_is_refused(cloud, server):
-    other = _signed(cloud, str(uuid.uuid4()), server.tenant_id)
+    other = metadata.signed(cloud, str(uuid.uuid4()), server.tenant_id)
     other[1] = ('X-Instance-ID', server.id)
     assert _refused(_ask(cloud, other)) == 403
 
 
 def test_another_project_finds_nothing(cloud, server):
     other = cloud.add_project('context-other')
-    assert _refused(_ask(cloud, _signed(cloud, server.id, other))) == 404
+    assert (
+        _refused(_ask(cloud, metadata.signed(cloud, server.id, other))) == 404
+    )
 
 
 def test_an_unknown_instance_finds_nothing(cloud, server):
-    unknown = _signed(cloud, str(uuid.uuid4()), server.tenant_id)
+    unknown = metadata.signed(cloud, str(uuid.uuid4()), server.tenant_id)
     assert _refused(_ask(cloud, unknown)) == 404
 
 
@@ -206,18 +176,58 @@ def test_another_provider_s_headers_prove_nothing(cloud, server):
 @pytest.mark.parametrize(
     'path',
     [
-        '/context',
-        '/context/',
-        '/context/atlas.tgz',
+        '/context/atlas',
+        '/context/-atlas.tgz',
+        '/context/' + 'x' * 65 + '.tgz',
+        '/context/manifest.sig',
         '/context/..%2f..%2fetc%2fpasswd',
         '/context/%2e%2e/default.tgz',
         '/context/default.tgz/more',
         '/context/default.tgz%00',
         '/context/' + 'x' * 3000,
+        '/machinefeatures/no_such_key',
+        '/jobfeatures/job_id/more',
+        '/jobfeatures/JOB_ID',
     ],
 )
 def test_another_name_finds_nothing(cloud, headers, path):
     assert _refused(_ask(cloud, headers, path)) == 404
+
+
+@pytest.mark.parametrize('name', ['atlas', 'a' * 64, 'LHCb-2012_v1.2'])
+def test_every_name_of_a_user_is_the_site_s_bundle(cloud, headers, name):
+    mine = _ask(cloud, headers)
+    assert mine[0] == 200
+    assert _ask(cloud, headers, f'/context/{name}.tgz')[::2] == mine[::2]
+    status, found, body = _ask(cloud, headers, f'/context/{name}.tgz.b64')
+    assert (status, base64.b64decode(body)) == (200, mine[2])
+    assert found['content-type'] == 'text/plain; charset=UTF-8'
+
+
+def test_the_manifest_says_what_the_bundle_is(cloud, headers):
+    tar = gzip.decompress(_ask(cloud, headers)[2])
+    said = manifest.parse(_ask(cloud, headers, '/context/manifest')[2])
+    assert said.sha256_tar == hashlib.sha256(tar).hexdigest()
+    assert said.size_tar == len(tar)
+    assert {'prolog.sh', 'epilog.sh'} <= {file.path for file in said.files}
+
+
+@pytest.mark.parametrize('path', ['/context', '/context/'])
+def test_the_index_names_what_there_is(cloud, headers, path):
+    status, _, body = _ask(cloud, headers, path)
+    assert status == 200
+    assert body == b'default.tgz\ndefault.tgz.b64\nmanifest\n'
+
+
+def test_an_instance_is_told_of_itself_under_the_other_mounts(
+    cloud, server, headers
+):
+    path = '/jobfeatures/job_id'
+    assert _ask(cloud, headers, path)[::2] == (200, server.id.encode())
+    assert _ask(cloud, headers, '/jobfeatures/allocated_cpu')[2] == b'1'
+    keys = _ask(cloud, headers, '/machinefeatures/')[2].split()
+    assert b'grace_secs' in keys
+    assert _refused(_ask(cloud, [], path)) == 403
 
 
 @pytest.mark.parametrize('method', ['POST', 'PUT', 'DELETE'])
@@ -233,7 +243,7 @@ def test_nova_s_own_metadata_is_as_it_was(cloud, server, headers):
 
 
 def _wait_for_tar(
-    cloud: clouds.Cloud, headers: list[tuple[str, str]], tar: bytes
+    cloud: clouds.Cloud, headers: metadata.Headers, tar: bytes
 ) -> None:
     waits.until(
         'the new bundle',

@@ -178,7 +178,8 @@ def test_a_database_that_was_killed_and_came_back_lacks_nothing(
                 one.note(noted.Fetch(instance, 'p', 'tgz', 'a' * 64, 3))
             one.note(FETCH)
             store.close()
-            until('it to fail', lambda: not one._writing._well)
+            writing: Any = one._writing
+            until('it to fail', lambda: not writing._well)
         finally:
             server.start()
         until('all to be written', lambda: len(notes(store)) == 201)
@@ -214,12 +215,12 @@ def test_an_account_that_may_write_these_tables_alone_is_enough(
     server: databases.Server, url: str, store: database.Database
 ) -> None:
     name = sa.make_url(url).database
-    tables = ('context_fetches', 'context_lost')
+    tables = ['context_fetches', 'context_lost']
     with store.engine().begin() as connection:
         if isinstance(server, databases.MariaDb):
             account = "'audit'@'localhost'"
             connection.exec_driver_sql(f'CREATE USER {account}')
-            tables = tuple(f'{name}.{table}' for table in tables)
+            tables = [f'{name}.{table}' for table in tables]
         else:
             account = 'audit'
             connection.exec_driver_sql(f'CREATE ROLE {account} LOGIN')

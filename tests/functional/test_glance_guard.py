@@ -134,6 +134,9 @@ class Alone:
                 {
                     'catalogue': {'connection': f'sqlite:///{work}/catalogue'},
                     'glance_guard': {'accept_open': accept},
+                    'context': {
+                        'directory': str(PROTECTIONS.with_name('context'))
+                    },
                 }
             )
         )

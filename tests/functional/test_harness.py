@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import os
 import pathlib
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -21,9 +22,15 @@ from tests.cloud import options as opts
 from tests.cloud import package
 from tests.cloud import state as states
 from tests.cloud import supervisor
+from tests.cloud import switch
 from tests.cloud import waits
 
 START = 600
+#: Needs packages that only "tox -e neutron" installs, and a machine on which
+#: nobody else makes interfaces and mounts meanwhile.
+NEUTRON = pytest.mark.skipif(
+    not os.environ.get('HEPIX_VM_NEUTRON'), reason='see "tox -e neutron"'
+)
 PROBE = {
     'setup.cfg': """
         [metadata]
@@ -299,6 +306,43 @@ def test_two_clouds_live_side_by_side() -> None:
         assert second.session().get_project_id()
 
 
+def _of_machine() -> tuple[list[str], str]:
+    """The interfaces and the mounts that everybody sees."""
+    interfaces = [name for _, name in socket.if_nameindex()]
+    return interfaces, pathlib.Path('/proc/self/mounts').read_text()
+
+
+def _bridges(cloud: clouds.Cloud, *change: str) -> list[str]:
+    argv = switch.vsctl(*change, '--', 'list-br')
+    done = subprocess.run(
+        switch.inside(cloud.site, *argv),
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=START,
+    )
+    return done.stdout.split()
+
+
+@NEUTRON
+@pytest.mark.timeout(START)
+def test_switches_of_two_clouds_know_nothing_of_each_other() -> None:
+    options = opts.CloudOptions(parts=frozenset({'mariadb', 'neutron'}))
+    before = _of_machine()
+    with (
+        launch.work_directory() as one,
+        launch.work_directory() as two,
+        launch.running(options, one) as first,
+        launch.running(options, two) as second,
+    ):
+        assert _bridges(first, 'add-br', 'more') == ['br-int', 'more']
+        assert _bridges(second, 'init') == ['br-int']
+        assert _of_machine() == before
+        first.end()
+        assert _bridges(second, 'init') == ['br-int']
+    assert _of_machine() == before
+
+
 # A shell's background jobs have SIGINT ignored, and tests may run in one.
 CHILD = """
 import pathlib
@@ -326,11 +370,14 @@ with launch.running(options, work):
         (signal.SIGTERM, {'mariadb'}),
         # RabbitMQ has many processes, some in sessions of their own.
         (signal.SIGKILL, {'mariadb', 'rabbitmq'}),
+        # A switch has processes in namespaces of their own.
+        pytest.param(signal.SIGKILL, {'mariadb', 'neutron'}, marks=NEUTRON),
     ],
 )
 def test_nothing_is_left_of_a_cloud_whose_starter_is_ended(
     number: signal.Signals, parts: set[str]
 ) -> None:
+    before = _of_machine() if 'neutron' in parts else None
     with launch.work_directory() as work:
         child = subprocess.Popen(
             [sys.executable, '-c', CHILD, work, *parts],
@@ -355,6 +402,7 @@ def test_nothing_is_left_of_a_cloud_whose_starter_is_ended(
             120,
             log=work / 'log' / 'watch.log',
         )
+    assert before is None or _of_machine() == before
 
 
 @pytest.mark.timeout(START)

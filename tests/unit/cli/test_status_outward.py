@@ -9,6 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from hepix_vm.catalogue import channels
+from hepix_vm.catalogue import context_fetches
 from hepix_vm.catalogue import notices
 from hepix_vm.catalogue import runs
 from hepix_vm.catalogue import schema
@@ -322,6 +323,73 @@ def test_events_that_were_given_up(well, site):
     site.now += channels.GIVEN_UP_SHOWN
     found = with_hook(well, 'status', '-f', 'json').json
     assert found['measures']['events_given_up'] == 0
+
+
+# Context
+
+
+def noted(site, what='tgz', serial=2, at=0, **process):
+    at += site.now
+    context_fetches.write(
+        site.database,
+        context_fetches.Process(
+            **{
+                'name': 'host/1/x',
+                'since': site.now,
+                'seen_at': site.now,
+                'open': True,
+                'lost': 0,
+                **process,
+            }
+        ),
+        [
+            context_fetches.Note(
+                f'instance {serial}', what, 'a' * 64, serial, 'p', at, at
+            )
+        ],
+    )
+
+
+def test_who_fetched_context(well, site):
+    assert '0 servers fetched it' in well('status').out
+    noted(site, serial=1)
+    noted(site)
+    noted(site, 'failed', at=1)
+    found = screen.fields(well)
+    assert found['status'] == 'OK'
+    assert found['context'] == {
+        'instances': 2,
+        'superseded': 1,
+        'failed': 1,
+        'lost': 0,
+        'crashed': 0,
+    }
+    assert (
+        '2 servers fetched it, 1 of them another one than the newest, 1 say '
+        'that it did not run'
+    ) in ' '.join(well('status').out.replace('|', ' ').split())
+    screen.problem(
+        well,
+        1,
+        '1 servers say that their context did not run',
+        arguments=['--warning', 'context_failed=0'],
+    )
+    screen.problem(
+        well,
+        1,
+        '1 servers run a context that is superseded',
+        arguments=['--warning', 'context_superseded=0'],
+    )
+
+
+def test_notes_that_were_lost_are_told_for_a_week(well, site):
+    noted(site, open=False, lost=3)
+    noted(site, name='host/2/y', seen_at=site.now - context_fetches.GONE - 1)
+    screen.problem(well, 1, '4 notes or more on who fetched context are lost')
+    assert 'lost: 3 notes, and those of 1 processes' in well('status').out
+    site.now += context_fetches.SHOWN
+    found = screen.fields(well, '--warning', 'context_lost=0')
+    assert found['measures']['context_lost'] == 0
 
 
 def test_nothing_is_changed_by_looking(well, site):

@@ -78,6 +78,7 @@ def test_programs_read_stable_names(well, site):
         'quarantine',
         'runs',
         'notices',
+        'context',
         'history',
         'revision',
         'measures',

@@ -37,5 +37,11 @@ def build(
     top: pathlib.Path, limits: bundle.Limits = bundle.DEFAULT_LIMITS
 ) -> bundle.Bundle:
     """The bundle of an instance of which nothing is known."""
-    site = site_.read_directory(top, limits)
+    return compose(site_.read_directory(top, limits), limits)
+
+
+def compose(
+    site: site_.Site, limits: bundle.Limits = bundle.DEFAULT_LIMITS
+) -> bundle.Bundle:
+    """The bundle of an instance of which nothing is known."""
     return variants.compose(site, facts.Facts('', ''), limits).bundle

@@ -112,6 +112,27 @@ def test_the_path_is_the_same_wherever_the_application_is_mounted():
     assert asking.path_of({}) == ''
 
 
+@pytest.mark.parametrize('variable', ['REQUEST_URI', 'RAW_URI'])
+@pytest.mark.parametrize(
+    ('sent', 'answered'),
+    [
+        ('/context/default.tgz', True),
+        ('/context/default.tgz?x=%2e', True),
+        ('http://169.254.169.254/context/default.tgz', True),
+        ('/prefix/context/default.tgz', True),
+        ('/context/%64efault.tgz', False),
+        ('/context/../context/default.tgz', False),
+        ('/latest/..%2fcontext/default.tgz', False),
+        ('//context/default.tgz', False),
+    ],
+)
+def test_what_the_server_says_was_sent_must_be_plain(variable, sent, answered):
+    """The server itself has made the usual path of it."""
+    environ = {'PATH_INFO': '/context/default.tgz', variable: sent}
+    found = asking.wanted(asking.path_of(environ))
+    assert (found is not None) is answered
+
+
 PIECES = st.sampled_from(
     [
         '/',

@@ -150,12 +150,15 @@ def test_many_are_one_listing_of_what_has_changed(nova, make):
         f'{NOVA}/servers/detail',
         json={'servers': [server(name) for name in NAMES[:50]]},
     )
-    found = make().ask(NAMES[:40])
-    assert found == {name: expected(name) for name in NAMES[:40]}
+    servers = make()
+    # Ten more than were asked for: they will ask next.
+    assert servers.ask(NAMES[:40]) == {
+        name: expected(name) for name in NAMES[:50]
+    }
     assert listing.call_count == 1
     query = listing.last_request.qs
     assert query['all_tenants'] == ['1']
-    assert query['limit'] == ['1000']
+    assert query['limit'] == ['200']
     assert query['changes-since'][0].endswith('z')
 
 
@@ -177,11 +180,22 @@ def test_those_not_in_it_are_asked_for_one_by_one(nova, make):
     assert found[NAMES[9]] == expected(NAMES[9])
 
 
-def test_a_long_listing_is_read_page_by_page_up_to_a_bound(
+def test_a_listing_is_not_repeated_at_once(nova, make):
+    listing = nova.get(f'{NOVA}/servers/detail', json={'servers': []})
+    _shown(nova, *NAMES[:20])
+    clock = [0.0]
+    servers = make(clock=lambda: clock[0])
+    for moment, listed in ((0.0, 1), (1.0, 1), (facts_api.PAUSE, 2)):
+        clock[0] = moment
+        assert len(servers.ask(NAMES[:10])) == 10
+        assert listing.call_count == listed
+
+
+def test_a_long_listing_is_read_page_by_page_while_there_is_time(
     nova, make, monkeypatch
 ):
     monkeypatch.setattr(facts_api, 'PAGE', 10)
-    monkeypatch.setattr(facts_api, 'PAGES', 3)
+    moments = iter([0.0, 1.0, 2.0, 3.0])
     pages = [NAMES[start : start + 10] for start in range(0, 50, 10)]
 
     def page(request, context):
@@ -191,7 +205,8 @@ def test_a_long_listing_is_read_page_by_page_up_to_a_bound(
 
     listing = nova.get(f'{NOVA}/servers/detail', json=page)
     _shown(nova, *NAMES[30:40])
-    assert make().ask(NAMES[:40]) == {
+    servers = make(clock=lambda: next(moments, 3.0))
+    assert servers.ask(NAMES[:40]) == {
         name: expected(name) for name in NAMES[:40]
     }
     assert listing.call_count == 3

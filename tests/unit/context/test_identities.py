@@ -255,3 +255,16 @@ def test_who_waits_is_bounded(monkeypatch):
     finally:
         nova.go_on.set()
         first.join(SOON)
+
+
+def test_what_nova_tells_of_others_is_kept_as_well():
+    asked = []
+
+    def ask(names):
+        asked.append(names)
+        return {name: _facts(name) for name in NAMES[:5]}
+
+    known = identities.Identities(ask)
+    for name in NAMES[:5]:
+        assert known.facts_of(_who(name), 0.0) == _facts(name)
+    assert asked == [NAMES[:1]]

@@ -391,6 +391,8 @@ def test_the_metadata_service_serves_the_context(machine):
         'use': 'egg:Paste#urlmap',
         '/': 'meta',
         '/context': 'hepix_context',
+        '/machinefeatures': 'hepix_context',
+        '/jobfeatures': 'hepix_context',
     }
     assert dict(found['app:hepix_context']) == {
         'paste.app_factory': 'hepix_vm.context.wsgi:app_factory',

@@ -2,6 +2,7 @@
 """The shipped samples say what their services understand."""
 
 import configparser
+import importlib
 import itertools
 import pathlib
 import shutil
@@ -149,7 +150,6 @@ def test_the_paste_sample_names_the_factories():
     assert dict(parser['app:hepix_context']) == {
         'paste.app_factory': 'hepix_vm.context.wsgi:app_factory',
         'hepix_vm_config': '/etc/hepix_vm/hepix_vm.conf',
-        'metadata_app': 'meta',
     }
 
 
@@ -197,3 +197,35 @@ def test_no_sample_names_a_machine():
             text = file.read_text()
             assert '/work/' not in text
             assert '/root/' not in text
+
+
+def test_the_sample_of_a_process_of_its_own_names_what_there_is():
+    parser = configparser.ConfigParser()
+    parser.read(SAMPLES / 'context-uwsgi.ini')
+    module, _, name = parser['uwsgi']['module'].partition(':')
+    assert name == 'make()'
+    assert callable(importlib.import_module(module).make)
+
+
+@pytest.mark.parametrize(
+    'sample', ['context-haproxy.cfg', 'context-apache.conf']
+)
+def test_proxies_send_every_prefix_to_that_process(sample):
+    parser = configparser.ConfigParser()
+    parser.read(SAMPLES / 'context-uwsgi.ini')
+    text = (SAMPLES / sample).read_text()
+    assert parser['uwsgi']['http-socket'] in text
+    for prefix in ('context', 'machinefeatures', 'jobfeatures'):
+        assert f'/{prefix}' in text
+
+
+@pytest.mark.skipif(not shutil.which('haproxy'), reason='no haproxy here')
+def test_haproxy_takes_the_sample():
+    ran = subprocess.run(
+        ['haproxy', '-c', '-f', str(SAMPLES / 'context-haproxy.cfg')],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stdout + ran.stderr
