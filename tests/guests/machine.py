@@ -10,10 +10,10 @@ from pathlib import Path
 import shutil
 import subprocess
 
-from tests.unit.guest import site
+from tests.guests import site
 
 AGENT = (
-    Path(__file__).parents[3] / 'hepix_vm' / 'guest' / 'hepix-context'
+    Path(__file__).parents[2] / 'hepix_vm' / 'guest' / 'hepix-context'
 ).resolve()
 #: All shells that guests have; those that are here are tested.
 SHELLS = tuple(

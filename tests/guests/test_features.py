@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from tests.unit.guest import site
+from tests.guests import site
 
 Answer = site.Answer
 MACHINE = {'total_cpu': b'8', 'hs06': b'80.5', 'shutdowntime': b'1800000000'}

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from tests.unit.guest import machine
-from tests.unit.guest import site
+from tests.guests import machine
+from tests.guests import site
 
 HOSTILE = [
     'tries = $(touch escaped)',

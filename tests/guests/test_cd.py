@@ -8,8 +8,8 @@ import json
 import pytest
 
 from hepix_vm.context import forms
-from tests.unit.guest import machine
-from tests.unit.guest import site
+from tests.guests import machine
+from tests.guests import site
 
 EARLY = ['prolog start']
 BOTH = ['prolog start', 'epilog start']

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.guest import machine
-from tests.unit.guest import site
+from tests.guests import machine
+from tests.guests import site
 
 
 @pytest.fixture(scope='module')

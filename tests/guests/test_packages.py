@@ -11,7 +11,7 @@ import subprocess
 
 import pytest
 
-from tests.unit.guest import machine
+from tests.guests import machine
 
 HERE = machine.AGENT.parent
 UNITS = sorted(path.name for path in (HERE / 'systemd').iterdir())

@@ -8,8 +8,8 @@ import subprocess
 
 import pytest
 
-from tests.unit.guest import machine
-from tests.unit.guest import site
+from tests.guests import machine
+from tests.guests import site
 
 #: busybox runs its own programs whatever PATH has.
 PATHS = [shell for shell in machine.SHELLS if shell != 'busybox']

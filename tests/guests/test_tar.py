@@ -13,8 +13,8 @@ import tarfile
 import pytest
 
 from hepix_vm.context import forms
-from tests.unit.guest import machine
-from tests.unit.guest import site
+from tests.guests import machine
+from tests.guests import site
 
 member = site.member
 
