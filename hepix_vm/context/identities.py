@@ -117,6 +117,10 @@ class Identities:
         with self._condition:
             ticket = self._waiting.get(uuid)
             if ticket is None:
+                # It may have been answered since this thread looked.
+                kept = self._kept.get(uuid)
+                if kept is not None and now < kept.until:
+                    return kept.answer
                 if len(self._waiting) >= WAITING:
                     return _away(uuid, 'too many wait for Nova')
                 ticket = self._waiting[uuid] = _Ticket()
