@@ -75,7 +75,11 @@ def make():
             auth=token_endpoint.Token(NOVA, 'a token'), timeout=600
         )
         return facts_api.Servers(
-            session, None, 'internal', **{'timeout': 5.0, **values}
+            session,
+            None,
+            'internal',
+            # However long it takes: no time passes unless a test says so.
+            **{'timeout': 5.0, 'clock': lambda: 0.0, **values},
         )
 
     return made

@@ -54,8 +54,9 @@ def config(tmp_path, site, ended):
     catalogue_rows.Rows(f'sqlite:///{path}').close()
     file = tmp_path / 'hepix_vm.conf'
     file.write_text(
-        f'[catalogue]\nconnection = sqlite:///{path}\n'
-        f'[context]\ndirectory = {site}\nbehind = direct\n'
+        # Threads end in this time, and what Nova said is not asked anew.
+        f'[catalogue]\nconnection = sqlite:///{path}\nstore_timeout = 60\n'
+        f'[context]\ndirectory = {site}\nfacts_ttl = 3600\nbehind = direct\n'
         f'metadata_proxy_shared_secret = {test_identity.SECRET.decode()}\n'
         f'[openstack]\nauth_type = none\nendpoint = {NOVA}\n'
     )
