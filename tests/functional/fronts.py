@@ -23,10 +23,10 @@ global
 
 defaults
     mode http
-    timeout connect 10s
+    timeout connect 60s
     timeout client 60s
     timeout server 60s
-    timeout http-request 10s
+    timeout http-request 60s
 
 frontend metadata
     bind {address}:{front}

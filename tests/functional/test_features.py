@@ -100,10 +100,12 @@ def test_a_server_is_told_what_its_host_has(
     now = int(time.time())
     draining.order(site, now, name, now + DAY, 'test', force=False)
     state = site_state.SiteState(
-        site_state.Settings(f'sqlite:///{tmp_path / "catalogue"}', table)
+        site_state.Settings(
+            f'sqlite:///{tmp_path / "catalogue"}', table, store_timeout=LIMIT
+        )
     )
     try:
-        waits.until('a look', lambda: state.current().looked, LIMIT)
+        waits.until('the hosts', lambda: state.current().hosts, LIMIT)
         facts = facts_.Facts('a uuid', 'a project', host=name, vcpus=2)
         settings = features.Settings(grace_secs=3600)
         assert features.machine(facts, state.current(), settings, now) == {
