@@ -190,11 +190,11 @@ def test_a_site_is_published_shown_and_taken_back(configured, directory):
     sites.write(directory, 'more', 'new\n')
     second = _all(
         configured(
-            *('--expires', '2030-01-01T00:00:00Z', '-f', 'json'),
+            *('--expires', '2090-01-01T00:00:00Z', '-f', 'json'),
             command='publish',
         )
     )
-    assert second['expires_at'] == '2030-01-01T00:00:00Z'
+    assert second['expires_at'] == '2090-01-01T00:00:00Z'
     assert second['unchanged_since'] == ''
     back = _all(configured('-f', 'json', command='rollback'))
     assert (back['serial'], back['content_of']) == (3, 1)

@@ -37,7 +37,8 @@ def test_an_order_is_given_shown_and_taken_back(hepix_vm, known):
     assert (given['over'], given['forced']) == (False, False)
     assert before - 1 <= at(given) - 2 * 86400 <= time.time()
     assert hepix_vm('drain', UUID, '--at', '2090-01-02T03:04:05+01:00').status
-    later = '2035-01-02T03:04:05Z'
+    moment = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=99)
+    later = f'{moment:%FT%TZ}'
     assert hepix_vm('drain', UUID, '--at', later).status == 0
     listed = hepix_vm('drain', 'list', '-f', 'json').json
     assert [(one['name'], one['at']) for one in listed] == [
