@@ -46,10 +46,12 @@ def of_server(site: site_.Site, uuid: str, now: int) -> facts_.Facts:
     )
     try:
         answer = servers.ask((uuid,))[uuid]
-    except (ks_exc.ClientException, LookupError, TypeError, ValueError) as exc:
+    except ks_exc.ClientException as exc:
         raise errors.TryAgain(
             f'Nova: show server {uuid}: {type(exc).__name__}: {exc}'
         ) from exc
+    if isinstance(answer, identity.Refusal) and answer.status == 503:
+        raise errors.TryAgain(f'Nova: show server {uuid}: {answer.detail}')
     if isinstance(answer, identity.Refusal):
         raise errors.Misconfigured(
             f'server {uuid}: {answer.detail}; give the UUID of a server that'
