@@ -29,6 +29,7 @@ KNOWN = {
     'root': 20,
     'ephemeral': 5,
     'extra_specs': [['a', '1'], ['b', '2']],
+    'awaited': [],
 }
 JUST_MADE = {
     'name': 'early',
