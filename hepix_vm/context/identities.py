@@ -129,9 +129,12 @@ class Identities:
                 if ticket.answer is not None:
                     return ticket.answer
                 if self._asking:
+                    # Nobody else waits until the one that asks is back.
+                    self._trouble = True
                     return _away(uuid, 'Nova does not answer')
                 self._asking = True
-                together = list(itertools.islice(self._waiting, TOGETHER))
+                others = (one for one in self._waiting if one != uuid)
+                together = [uuid, *itertools.islice(others, TOGETHER - 1)]
             answers: Mapping[str, Answer] = {}
             try:
                 answers = self._asked(together)
