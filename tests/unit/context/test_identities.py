@@ -312,3 +312,21 @@ def test_once_somebody_has_waited_in_vain_nobody_else_does(caplog):
         first.join(SOON)
     assert known.facts_of(_who(NAMES[4]), 0.0) == _facts(NAMES[4])
     assert known._trouble is False
+
+
+def test_facts_may_have_to_be_newer_than_they_are_kept(known, nova):
+    known.facts_of(_who(), 0.0)
+    nova.answers[ONE] = _facts(ONE, flavor='resized')
+    assert known.facts_of(_who(), 1.9, 2.0) == _facts(ONE)
+    assert known.facts_of(_who(), 2.0) == _facts(ONE)
+    assert known.facts_of(_who(), 2.0, 2.0).flavor == 'resized'
+    assert known.facts_of(_who(), 3.0, 2.0).flavor == 'resized'
+    assert nova.asked == [[ONE], [ONE]]
+    nova.error = OSError('no route')
+    assert known.facts_of(_who(), 4.0, 2.0).flavor == 'resized'
+
+
+def test_what_another_thread_has_just_asked_is_not_asked_again(known, nova):
+    known.facts_of(_who(), 0.0)
+    assert known._fresh(ONE, 1.0, 2.0) == _facts(ONE)
+    assert nova.asked == [[ONE]]
