@@ -47,7 +47,8 @@ get as NAME.tgz. "hepix-vm-status upgrade check" says whether it is right.
         help="""
 Seconds for which what Nova said of an instance counts without asking again:
 after a migration its machine features are those of the old host for this time
-at most. While Nova does not answer, what is known is used for five minutes.
+at most. What decides which context it gets counts for two seconds. While Nova
+does not answer, what is known is used for five minutes.
 """,
     ),
     cfg.FloatOpt(

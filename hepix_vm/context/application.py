@@ -27,6 +27,7 @@ from collections.abc import Iterable
 from collections.abc import Mapping
 import dataclasses
 import http
+import math
 import time
 from typing import Protocol
 from wsgiref import types
@@ -75,7 +76,8 @@ class Parts:
     """What answers are made of; everything may be used by many threads.
 
     :param identify: who asks
-    :param facts_of: what is known of it
+    :param facts_of: what is known of it, at a time, and how many seconds old
+        that may be
     :param variant_of: what it gets
     :param features_of: of the machine or of the job
     :param audit: who did what
@@ -84,7 +86,7 @@ class Parts:
     """
 
     identify: identity.Identify
-    facts_of: Callable[[identity.Instance, float], identities.Answer]
+    facts_of: Callable[[identity.Instance, float, float], identities.Answer]
     variant_of: Callable[
         [facts_.Facts, float], prepared.Prepared | identity.Refusal
     ]
@@ -173,7 +175,7 @@ class Application:
         instance = self._parts.identify(environ)
         if isinstance(instance, identity.Refusal):
             return instance
-        facts = self._parts.facts_of(instance, now)
+        facts = self._parts.facts_of(instance, now, _at_most(wanted.what))
         if isinstance(facts, identity.Refusal):
             return facts
         if wanted.what in (What.MACHINE, What.JOB):
@@ -303,6 +305,13 @@ _NAMES = {
     What.MANIFEST: 'manifest',
     What.SIGNATURE: 'manifest.sig',
 }
+
+
+def _at_most(what: asking.What) -> float:
+    """Seconds that facts may be old: a rebuilt server has another image."""
+    if what in _NAMES or what is What.INDEX:
+        return identities.SOON
+    return math.inf
 
 
 def _index(found: prepared.Prepared) -> prepared.Body:

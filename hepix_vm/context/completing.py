@@ -35,9 +35,8 @@ class Completing:
     :param ask: what Nova says
     :param catalogue: who endorsed which image
     :param hosts: what is known of hosts, by name
-    :param needed: whether it matters who endorsed an image: then an instance
-        is told to come again while the catalogue has never answered, rather
-        than get a part of its context
+    :param needed: whether it matters who endorsed an image: then the
+        catalogue is waited for while it has never answered, once a question
     :param clock: UNIX seconds
     """
 
@@ -53,41 +52,53 @@ class Completing:
         :raises Exception: whatever ``ask`` raises
         """
         answers = self.ask(uuids)
+        hosts = self.hosts()
+        snapshot = model.EMPTY
+        if any(
+            isinstance(answer, facts_.Facts) and answer.image is not None
+            for answer in answers.values()
+        ):
+            snapshot = self.catalogue.snapshot(wait=self.needed())
+        now = int(self.clock())
         return {
             uuid: answer
             if isinstance(answer, identity.Refusal)
-            else self._completed(answer)
+            else _endorsed(_hosted(answer, hosts), snapshot, now)
             for uuid, answer in answers.items()
         }
 
-    def _completed(self, facts: facts_.Facts) -> identities.Answer:
-        host = self.hosts().get(facts.host or '')
-        if host is not None and facts.hypervisor_type is None:
-            facts = dataclasses.replace(
-                facts, hypervisor_type=host.hypervisor_type
-            )
-        if facts.image is None:
-            return facts
-        needed = self.needed()
-        snapshot = self.catalogue.snapshot(wait=needed)
-        if snapshot.answered_at is None and needed:
-            return identity.Refusal(
-                503,
-                identity.Reason.CATALOGUE_AWAY,
-                f'instance {facts.uuid}: the catalogue has not answered yet,'
-                ' and layers of this site need to know who endorsed its image',
-            )
-        found = endorsed.of_image(
-            snapshot, facts.image, facts.project, int(self.clock())
-        )
-        if found is None:
-            return facts
+
+def _hosted(
+    facts: facts_.Facts, hosts: Mapping[str, hosts_.Host]
+) -> facts_.Facts:
+    if facts.host is None or facts.hypervisor_type is not None:
+        return facts
+    host = hosts.get(facts.host)
+    if host is None or host.hypervisor_type is None:
         return dataclasses.replace(
-            facts,
-            endorsed=facts_.Endorsed(
-                endorser=found.subscribed.endorser,
-                list=found.subscribed.list_identifier,
-                vo=found.endorsement.vo,
-                identifier=found.endorsement.identifier,
-            ),
+            facts, awaited=(*facts.awaited, 'hypervisor_type')
         )
+    return dataclasses.replace(facts, hypervisor_type=host.hypervisor_type)
+
+
+def _endorsed(
+    facts: facts_.Facts, snapshot: model.Snapshot, now: int
+) -> facts_.Facts:
+    if facts.image is None:
+        return facts
+    if snapshot.answered_at is None:
+        return dataclasses.replace(
+            facts, awaited=(*facts.awaited, *facts_.ENDORSED)
+        )
+    found = endorsed.of_image(snapshot, facts.image, facts.project, now)
+    if found is None:
+        return facts
+    return dataclasses.replace(
+        facts,
+        endorsed=facts_.Endorsed(
+            endorser=found.subscribed.endorser,
+            list=found.subscribed.list_identifier,
+            vo=found.endorsement.vo,
+            identifier=found.endorsement.identifier,
+        ),
+    )

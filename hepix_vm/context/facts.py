@@ -20,6 +20,10 @@ NAMES = (
 )
 
 
+#: Those of them that an endorsement says.
+ENDORSED = ('endorser', 'list', 'vo', 'identifier')
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Endorsed:
     """The endorsement that an image came in by.
@@ -53,6 +57,8 @@ class Facts:
     :param root: GiB
     :param ephemeral: GiB
     :param extra_specs: of the flavor, as sorted pairs
+    :param awaited: those of :data:`NAMES` that are not known yet, although
+        the instance has them; a variant that looks at one cannot be told
     """
 
     uuid: str
@@ -71,6 +77,7 @@ class Facts:
     root: int | None = None
     ephemeral: int | None = None
     extra_specs: tuple[tuple[str, str], ...] = ()
+    awaited: tuple[str, ...] = ()
 
 
 def known(facts: Facts) -> dict[str, str]:

@@ -19,6 +19,7 @@ from typing import Any
 import urllib.parse
 
 from keystoneauth1 import adapter
+from keystoneauth1 import exceptions
 from oslo_log import log as logging
 
 from hepix_vm.context import facts as facts_
@@ -41,6 +42,8 @@ PAUSE = 5.0
 
 _HOST = 'OS-EXT-SRV-ATTR:host'
 _GONE = frozenset({'DELETED', 'SOFT_DELETED'})
+#: What a body raises that is not as Nova documents it.
+_UNREADABLE = (LookupError, TypeError, ValueError, AttributeError)
 
 
 class Servers:
@@ -75,21 +78,20 @@ class Servers:
         self._timeout = timeout
         self._clock = clock
         self._warned = False
+        self._lists = True
         self._next_listing = float('-inf')
 
     def ask(self, uuids: Sequence[str]) -> Mapping[str, identities.Answer]:
         """As :data:`identities.Ask`.
 
-        :raises errors.TryAgain: Nova does not answer as it should
-        :raises keystoneauth1.exceptions.ClientException: or not at all
+        :raises errors.TryAgain: the account may not see servers
+        :raises keystoneauth1.exceptions.ClientException: Nova does not answer
         """
         now = self._clock()
         end = now + self._timeout
         found: dict[str, identities.Answer] = {}
         if len(uuids) > FEW and now >= self._next_listing:
-            for server in self._changed(now + self._timeout / 2):
-                found[server['id']] = self._facts(server)
-            self._next_listing = self._clock() + PAUSE
+            self._list(found, now + self._timeout / 2)
         for uuid in uuids:
             if uuid in found:
                 continue
@@ -107,10 +109,46 @@ class Servers:
         answer = self._nova.get(f'/servers/{uuid}', raise_exc=False)
         if answer.status_code == 404:
             return identities.unknown(uuid)
-        server = _body(answer, 'server')
-        if server['status'] in _GONE:
-            return identities.unknown(uuid)
-        return self._facts(server)
+        if answer.status_code in (401, 403):
+            raise _not_allowed(answer)
+        try:
+            server = _body(answer, 'server')
+            if server['status'] in _GONE:
+                return identities.unknown(uuid)
+            return self._facts(server)
+        except (errors.TryAgain, *_UNREADABLE) as error:
+            return identity.Refusal(
+                503,
+                identity.Reason.NOVA_FAILED,
+                f'instance {uuid}: {_told(error)}',
+            )
+
+    def _list(self, found: dict[str, identities.Answer], end: float) -> None:
+        """Add those that have changed; what came before a failure counts."""
+        try:
+            for server in self._changed(end):
+                try:
+                    found[server['id']] = self._facts(server)
+                except _UNREADABLE:
+                    # Asked for by itself, it is told why.
+                    continue
+        except (
+            errors.TryAgain,
+            exceptions.ClientException,
+            *_UNREADABLE,
+        ) as error:
+            if self._lists:
+                LOG.warning(
+                    'Nova does not list servers (%s); they are asked for one'
+                    ' by one, which is slower',
+                    _told(error),
+                )
+            self._lists = False
+        else:
+            self._lists = True
+        finally:
+            # Also of one that failed: meanwhile they are asked for singly.
+            self._next_listing = self._clock() + PAUSE
 
     def _changed(self, end: float) -> Iterator[dict[str, Any]]:
         """The newest first; no further page after ``end``."""
@@ -129,7 +167,7 @@ class Servers:
             )
             servers = _body(answer, 'servers')
             for server in servers:
-                if server['status'] not in _GONE:
+                if not _gone(server):
                     yield server
             if len(servers) < PAGE or self._clock() > end:
                 return
@@ -148,7 +186,8 @@ class Servers:
 def facts_of(server: Mapping[str, Any]) -> facts_.Facts:
     """The facts of a server as Nova's API shows it.
 
-    :raises LookupError, TypeError, ValueError: it is shown otherwise
+    :raises LookupError, TypeError, ValueError, AttributeError: it is shown
+        otherwise
     """
     flavor = server['flavor']
     image = server.get('image')
@@ -171,12 +210,29 @@ def facts_of(server: Mapping[str, Any]) -> facts_.Facts:
 
 
 def _body(answer: Any, key: str) -> Any:
+    if answer.status_code in (401, 403):
+        raise _not_allowed(answer)
     if answer.status_code != 200:
-        raise errors.TryAgain(
-            f'Nova answers {answer.status_code}; the account in group'
-            ' [openstack] must be allowed to see the servers of all projects'
-        )
+        raise errors.TryAgain(f'Nova answers {answer.status_code}')
     return answer.json()[key]
+
+
+def _not_allowed(answer: Any) -> errors.TryAgain:
+    return errors.TryAgain(
+        f'Nova answers {answer.status_code}; the account in group'
+        ' [openstack] must be allowed to see the servers of all projects'
+    )
+
+
+def _gone(server: Any) -> bool:
+    return isinstance(server, dict) and server.get('status') in _GONE
+
+
+def _told(error: Exception) -> str:
+    text = ' '.join(str(error).split())[:300]
+    if isinstance(error, _UNREADABLE):
+        return f'its answer cannot be read: {type(error).__name__}: {text}'
+    return text
 
 
 def _seconds(text: str | None) -> int | None:

@@ -11,6 +11,7 @@ import calendar
 import collections
 from collections.abc import Mapping
 from collections.abc import Sequence
+import time
 from typing import Any
 
 from nova import context as contexts
@@ -21,6 +22,14 @@ from oslo_config import cfg
 from hepix_vm.context import facts as facts_
 from hepix_vm.context import identities
 from hepix_vm.context import identity
+
+#: Seconds for the cells of a question, all at once.
+PATIENCE = 3.0
+#: Seconds for which a cell that did not answer is left alone.
+ALONE = 60.0
+
+#: Until when cells are left alone, on a clock that never goes back.
+_alone: dict[str, float] = {}
 
 
 def ask(uuids: Sequence[str]) -> Mapping[str, identities.Answer]:
@@ -43,9 +52,7 @@ def ask(uuids: Sequence[str]) -> Mapping[str, identities.Answer]:
         if mapping.cell_mapping is not None:
             cells[mapping.cell_mapping.uuid] = mapping.cell_mapping
             inside[mapping.cell_mapping.uuid].append(mapping.instance_uuid)
-    for name, cell in cells.items():
-        with contexts.target_cell(admin, cell) as within:
-            found |= _of_one_cell(within, inside[name], name)
+    found |= _of_cells(admin, cells, inside)
     return found
 
 
@@ -92,22 +99,42 @@ def _mappings(context: Any, uuids: Sequence[str]) -> list[Any]:
         return []
 
 
-def _of_one_cell(
-    context: Any, uuids: Sequence[str], cell: str
+def _of_cells(
+    admin: Any,
+    cells: Mapping[str, Any],
+    inside: Mapping[str, Sequence[str]],
 ) -> Mapping[str, identities.Answer]:
     """As :func:`_of_cell`; a cell that is down is not the others' fault."""
-    try:
-        return _of_cell(context, uuids)
-    except Exception as error:  # noqa: BLE001 whatever a database raises
-        return {
-            uuid: identity.Refusal(
+    now = time.monotonic()
+    asked = [
+        cell for name, cell in cells.items() if now >= _alone.get(name, now)
+    ]
+    results: Mapping[str, Any] = {}
+    if asked:
+        results = contexts.scatter_gather_cells(
+            admin,
+            asked,
+            PATIENCE,
+            lambda context: _of_cell(context, inside[context.cell_uuid]),
+        )
+    found: dict[str, identities.Answer] = {}
+    for name, uuids in inside.items():
+        result = results.get(name, contexts.did_not_respond_sentinel)
+        if not contexts.is_cell_failure_sentinel(result):
+            found |= result
+            continue
+        why = f'({type(result).__name__})'
+        if result is contexts.did_not_respond_sentinel:
+            why = f'within {PATIENCE} s; it is left alone for {ALONE} s then'
+            if name in results:
+                _alone[name] = time.monotonic() + ALONE
+        for uuid in uuids:
+            found[uuid] = identity.Refusal(
                 503,
                 identity.Reason.NOVA_FAILED,
-                f'instance {uuid}: cell {cell} does not answer'
-                f' ({type(error).__name__})',
+                f'instance {uuid}: cell {name} does not answer {why}',
             )
-            for uuid in uuids
-        }
+    return found
 
 
 def _of_cell(

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
 import itertools
+import math
 
 from oslo_log import log as logging
 
@@ -58,8 +59,12 @@ class Settings:
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Kept:
     answer: Answer
+    since: float
     until: float
     longest: float
+
+    def counts(self, now: float, at_most: float) -> bool:
+        return now < min(self.until, self.since + at_most)
 
 
 @dataclasses.dataclass(slots=True)
@@ -81,18 +86,26 @@ class Identities:
         self._asking = False
         self._trouble = False
 
-    def facts_of(self, instance: identity.Instance, now: float) -> Answer:
+    def facts_of(
+        self,
+        instance: identity.Instance,
+        now: float,
+        at_most: float = math.inf,
+    ) -> Answer:
         """What is known of a proved instance.
 
         :param now: seconds of a clock that never goes back
+        :param at_most: seconds since Nova said it, where less than
+            :attr:`Settings.ttl` is called for; while Nova does not answer,
+            what is known counts all the same
         :returns: facts; 404 for an instance that Nova does not know in that
             project, 503 when Nova could not tell
         """
         kept = self._kept.get(instance.uuid)
-        if kept is not None and now < kept.until:
+        if kept is not None and kept.counts(now, at_most):
             answer = kept.answer
         else:
-            answer = self._fresh(instance.uuid, now)
+            answer = self._fresh(instance.uuid, now, at_most)
             if (
                 isinstance(answer, identity.Refusal)
                 and answer.status == 503
@@ -112,9 +125,12 @@ class Identities:
             )
         return answer
 
-    def _fresh(self, uuid: str, now: float) -> Answer:
+    def _fresh(self, uuid: str, now: float, at_most: float) -> Answer:
         """Nova's answer, asked for by this thread or by another one."""
         with self._condition:
+            kept = self._kept.get(uuid)
+            if kept is not None and kept.counts(now, at_most):
+                return kept.answer
             ticket = self._waiting.get(uuid)
             if ticket is None:
                 # It may have been answered since this thread looked.
@@ -133,9 +149,12 @@ class Identities:
                 if ticket.answer is not None:
                     return ticket.answer
                 if self._asking:
+                    # Nobody else waits until the one that asks is back.
+                    self._trouble = True
                     return _away(uuid, 'Nova does not answer')
                 self._asking = True
-                together = list(itertools.islice(self._waiting, TOGETHER))
+                others = (one for one in self._waiting if one != uuid)
+                together = [uuid, *itertools.islice(others, TOGETHER - 1)]
             answers: Mapping[str, Answer] = {}
             try:
                 answers = self._asked(together)
@@ -176,12 +195,13 @@ class Identities:
         if isinstance(answer, identity.Refusal):
             if answer.status == 503:
                 return
-            kept = _Kept(answer, now + SOON, now + SOON)
+            kept = _Kept(answer, now, now + SOON, now + SOON)
         else:
             built = answer.launched_at is not None and answer.host is not None
             ttl = self._settings.ttl
             kept = _Kept(
                 answer,
+                now,
                 now + (ttl if built else min(SOON, ttl)),
                 now + max(ttl, LONGEST),
             )

@@ -37,6 +37,7 @@ class Reason(enum.StrEnum):
     PROJECT_WRONG = 'project-wrong'
     NOVA_FAILED = 'nova-failed'
     CATALOGUE_AWAY = 'catalogue-away'
+    HOST_UNKNOWN = 'host-unknown'
     NO_BUNDLE = 'no-bundle'
     VARIANT_REFUSED = 'variant-refused'
     NOT_SIGNED = 'not-signed'

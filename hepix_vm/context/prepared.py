@@ -100,7 +100,8 @@ class Variants:
         """What an instance gets.
 
         :param now: seconds of a clock that never goes back
-        :returns: 503 when there is no site or no variant of it
+        :returns: 503 when there is no site or no variant of it, or while it
+            cannot be told which one
         """
         site = self._current(now)
         if site is None:
@@ -110,6 +111,9 @@ class Variants:
                 f'instance {facts.uuid}: no good site context so far, the'
                 ' log of this service says why',
             )
+        refusal = _awaited(site, facts)
+        if refusal is not None:
+            return refusal
         key = variants.variant_key(site, facts)
         found = self._kept.get(key)
         if found is not None:
@@ -199,9 +203,35 @@ def _room(found: Prepared | identity.Refusal) -> int:
 
 def needs_endorsement(site: site_.Site) -> bool:
     """Whether any layer looks at who endorsed an image, or says so."""
-    names = {'endorser', 'list', 'vo', 'identifier'}
-    return any(
-        names & {name for name, _ in layer.rule.when}
-        or names & set(layer.variables)
+    return bool(_looked_at(site) & set(facts_.ENDORSED))
+
+
+def _looked_at(site: site_.Site) -> set[str]:
+    """Names of the facts that any layer or template looks at."""
+    return {
+        name
         for layer in site.layers
+        for name in (*(name for name, _ in layer.rule.when), *layer.variables)
+    }
+
+
+def _awaited(site: site_.Site, facts: facts_.Facts) -> identity.Refusal | None:
+    """Why no variant can be told yet; None: it can."""
+    # A layer must not be left out because nobody has said yet who needs it.
+    lacking = sorted(_looked_at(site).intersection(facts.awaited))
+    if not lacking:
+        return None
+    if lacking == ['hypervisor_type']:
+        return identity.Refusal(
+            503,
+            identity.Reason.HOST_UNKNOWN,
+            f'instance {facts.uuid}: layers of this site look at'
+            f' hypervisor_type, and of host {facts.host} it is not known; see'
+            ' "hepix-vm context hosts --refresh"',
+        )
+    return identity.Refusal(
+        503,
+        identity.Reason.CATALOGUE_AWAY,
+        f'instance {facts.uuid}: the catalogue has not answered yet, and'
+        f' layers of this site look at {", ".join(lacking)}',
     )

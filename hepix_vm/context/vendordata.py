@@ -23,6 +23,7 @@ from oslo_log import log as logging
 
 from hepix_vm.context import application
 from hepix_vm.context import asking
+from hepix_vm.context import identities
 from hepix_vm.context import identity
 from hepix_vm.context import noted
 from hepix_vm.context import prepared
@@ -103,7 +104,7 @@ class Vendordata:
         instance = self._asked(environ)
         if isinstance(instance, identity.Refusal):
             return instance
-        facts = self._parts.facts_of(instance, now)
+        facts = self._parts.facts_of(instance, now, identities.SOON)
         if isinstance(facts, identity.Refusal):
             return facts
         found = self._parts.variant_of(facts, now)

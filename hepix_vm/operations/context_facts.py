@@ -46,24 +46,23 @@ def of_server(site: site_.Site, uuid: str, now: int) -> facts_.Facts:
     )
     try:
         answer = servers.ask((uuid,))[uuid]
-    except (ks_exc.ClientException, LookupError, TypeError, ValueError) as exc:
+    except ks_exc.ClientException as exc:
         raise errors.TryAgain(
             f'Nova: show server {uuid}: {type(exc).__name__}: {exc}'
         ) from exc
+    if isinstance(answer, identity.Refusal) and answer.status == 503:
+        raise errors.TryAgain(f'Nova: show server {uuid}: {answer.detail}')
     if isinstance(answer, identity.Refusal):
         raise errors.Misconfigured(
             f'server {uuid}: {answer.detail}; give the UUID of a server that'
             ' exists'
         )
-    completed = _completed(site, answer, now)
-    if isinstance(completed, identity.Refusal):
-        raise errors.TryAgain(f'server {uuid}: {completed.detail}')
-    return completed
+    return _completed(site, answer, now)
 
 
 def _completed(
     site: site_.Site, found: facts_.Facts, now: int
-) -> facts_.Facts | identity.Refusal:
+) -> facts_.Facts:
     with site_.usable(site) as catalogue, catalogue.reading() as connection:
         snapshot = excerpt.of_records(
             connection, now, schema.glance_record.c.image_id == found.image
@@ -78,4 +77,7 @@ def _completed(
         needed=lambda: True,
         clock=lambda: float(now),
     )
-    return whole.asked((found.uuid,))[found.uuid]
+    completed = whole.asked((found.uuid,))[found.uuid]
+    # It refuses nothing of its own.
+    assert isinstance(completed, facts_.Facts)  # noqa: S101
+    return completed

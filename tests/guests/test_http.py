@@ -349,3 +349,32 @@ def test_without_a_client_that_is_said(tmp_path, server, paths):
     done = guest.run('epilog')
     assert done.returncode == 1
     assert 'found none: install one in the image' in done.stderr
+
+
+@pytest.mark.parametrize('name', ['manifest', 'manifest.sig', 'bundle'])
+def test_answers_of_two_generations_are_asked_for_again(
+    guest, server, key, name
+):
+    old = site.made({**site.SCRIPTS, 'a': b'old\n'}, serial=6)
+    new = site.made({**site.SCRIPTS, 'a': b'new\n'}, serial=7)
+    guest.trusts(key)
+    server.say(new.answers(key))
+    path = site.CONTEXT + {'bundle': 'default.tgz.b64'}.get(name, name)
+    server.answers[path].insert(0, old.answers(key)[path])
+    done = guest.run('epilog')
+    assert done.returncode == 0, done.stderr
+    assert guest.calls == BOTH
+    assert 'http: starting over' in done.stderr
+    assert server.asked.count('/context/manifest') == 2
+    assert (guest.state / 'context/a').read_bytes() == b'new\n'
+
+
+@pytest.mark.parametrize('name', ['manifest.sig', 'bundle'])
+def test_answers_that_never_agree_are_refused(guest, server, key, name):
+    old = site.made({**site.SCRIPTS, 'a': b'old\n'}, serial=6)
+    guest.trusts(key)
+    server.say(site.made().answers(key))
+    path = site.CONTEXT + {'bundle': 'default.tgz.b64'}.get(name, name)
+    server.say({path: old.answers(key)[path]})
+    refused(guest, 'refused: ')
+    assert server.asked.count('/context/manifest') == 3

@@ -45,7 +45,7 @@ def parts(**changes):
     return application.Parts(
         **{
             'identify': lambda environ: KNOWN,
-            'facts_of': lambda instance, now: FACTS,
+            'facts_of': lambda instance, now, at_most: FACTS,
             'variant_of': lambda facts, now: MADE,
             'features_of': lambda what, facts: {
                 'machinefeatures': {'total_cpu': '8', 'hs06': '80.5'},

@@ -2,6 +2,7 @@
 """The application: what a guest gets, and what it is refused."""
 
 import logging
+import math
 import threading
 
 from hypothesis import given
@@ -12,6 +13,7 @@ import pytest
 from hepix_vm.context import application
 from hepix_vm.context import asking
 from hepix_vm.context import forms
+from hepix_vm.context import identities
 from hepix_vm.context import identity
 from hepix_vm.context import noted
 from hepix_vm.context import prepared
@@ -255,7 +257,7 @@ def test_a_fault_of_ours_is_a_503_not_an_exception(part, caplog):
 def test_more_at_work_than_allowed_are_refused_at_once():
     inside, go_on = threading.Event(), threading.Event()
 
-    def slow(instance, now):
+    def slow(instance, now, at_most):
         inside.set()
         assert go_on.wait(SOON)
         return parts.FACTS
@@ -323,3 +325,33 @@ def test_whatever_is_sent_has_one_of_four_answers(path, method, sent):
         assert dict(headers)['Content-Length'] == '0'
     elif method == 'GET':
         assert dict(headers)['Content-Length'] == str(len(body))
+
+
+@pytest.mark.parametrize(
+    ('script', 'path', 'at_most'),
+    [
+        *[
+            ('/context', f'/{name}', identities.SOON)
+            for name in (
+                '',
+                'default.tgz',
+                'default.tgz.b64',
+                'manifest',
+                'manifest.sig',
+            )
+        ],
+        ('/machinefeatures', '/total_cpu', math.inf),
+        ('/jobfeatures', '/', math.inf),
+        ('/context', f'/ran/{OTHER}', math.inf),
+    ],
+)
+def test_a_context_is_that_of_the_instance_as_it_is_now(script, path, at_most):
+    heard = []
+
+    def facts_of(instance, now, at_most):
+        heard.append(at_most)
+        return parts.FACTS
+
+    app = application.Application(parts.parts(facts_of=facts_of))
+    assert parts.ask(app, path, script=script)[0] == 200
+    assert heard == [at_most]

@@ -8,7 +8,6 @@ from hepix_vm.catalogue import model
 from hepix_vm.context import completing
 from hepix_vm.context import facts
 from hepix_vm.context import identities
-from hepix_vm.context import identity
 from tests.unit.catalogue import snapshots
 
 UUID = '0b7c8f7e-5ad6-4bd0-9d8e-3f1c2b7a6a11'
@@ -70,7 +69,6 @@ def test_an_image_that_nobody_endorsed_adds_nothing(catalogue, image):
 def test_the_kind_of_the_hypervisor_is_added(catalogue):
     found = _asked(catalogue, _facts(host='h'))
     assert found.hypervisor_type == 'QEMU'
-    assert _asked(catalogue, _facts(host='other')).hypervisor_type is None
     found = _asked(catalogue, _facts(host='h', hypervisor_type='Xen'))
     assert found.hypervisor_type == 'Xen'
 
@@ -81,17 +79,33 @@ def test_a_refusal_stays_one(catalogue):
     assert catalogue.waited == []
 
 
-def test_while_the_catalogue_has_never_answered_it_is_waited_for():
+def test_a_host_that_is_not_known_leaves_the_kind_awaited(catalogue):
+    found = _asked(catalogue, _facts(host='other'))
+    assert found == _facts(host='other', awaited=('hypervisor_type',))
+    assert _asked(catalogue, _facts()).awaited == ()
+    assert _asked(catalogue, _facts(host='h')).awaited == ()
+
+
+@pytest.mark.parametrize('needed', [True, False])
+def test_a_catalogue_that_has_never_answered_leaves_much_awaited(needed):
     away = Catalogue(model.EMPTY)
-    found = _asked(away, _facts(image='i'), needed=True)
-    assert isinstance(found, identity.Refusal)
-    assert found.status == 503
-    assert found.reason == identity.Reason.CATALOGUE_AWAY
+    found = _asked(away, _facts(image='i'), needed=needed)
+    assert found == _facts(image='i', awaited=facts.ENDORSED)
+    # Only where it matters it is waited for.
+    assert away.waited == [needed]
+
+
+def test_for_a_hundred_instances_the_catalogue_is_waited_for_once():
+    away = Catalogue(model.EMPTY)
+    names = [f'{UUID[:-3]}{number:03}' for number in range(100)]
+    found = completing.Completing(
+        ask=lambda uuids: {
+            uuid: facts.Facts(uuid, 'p', image='i') for uuid in uuids
+        },
+        catalogue=away,
+        hosts=dict,
+        needed=lambda: True,
+        clock=lambda: snapshots.NOW,
+    ).asked(names)
+    assert list(found) == names
     assert away.waited == [True]
-
-
-def test_where_endorsements_do_not_matter_nothing_is_waited_for():
-    away = Catalogue(model.EMPTY)
-    found = _asked(away, _facts(image='i'), needed=False)
-    assert found == _facts(image='i')
-    assert away.waited == [False]

@@ -6,6 +6,7 @@ import itertools
 from keystoneauth1 import session as sessions
 from keystoneauth1 import token_endpoint
 import pytest
+import requests
 import requests_mock
 
 from hepix_vm.context import facts
@@ -132,11 +133,34 @@ def test_a_server_that_is_not_there_is_unknown(nova, make):
     assert found.reason == identity.Reason.INSTANCE_UNKNOWN
 
 
-@pytest.mark.parametrize('status', [401, 403, 500, 503, 204])
-def test_another_answer_is_nova_s_fault_or_the_account_s(nova, make, status):
+@pytest.mark.parametrize('status', [401, 403])
+def test_an_account_that_may_not_see_servers_sees_none(nova, make, status):
     nova.get(f'{NOVA}/servers/{ONE}', status_code=status)
     with pytest.raises(errors.TryAgain, match=str(status)):
         make().ask([ONE])
+
+
+@pytest.mark.parametrize(
+    'answer',
+    [
+        {'status_code': 500},
+        {'status_code': 503},
+        {'status_code': 204},
+        {'text': 'no JSON'},
+        {'json': []},
+        {'json': {}},
+        {'json': {'server': None}},
+        {'json': {'server': server(flavor=None)}},
+        {'json': {'server': server(**{'OS-SRV-USG:launched_at': 'soon'})}},
+    ],
+)
+def test_what_cannot_be_told_of_one_is_told_of_the_others(nova, make, answer):
+    nova.get(f'{NOVA}/servers/{NAMES[0]}', **answer)
+    _shown(nova, ONE)
+    found = make().ask(NAMES[:2])
+    assert found[NAMES[0]].status == 503
+    assert found[NAMES[0]].reason == identity.Reason.NOVA_FAILED
+    assert found[ONE] == expected()
 
 
 def test_an_account_that_sees_no_hosts_is_told_once(nova, make, caplog):
@@ -223,3 +247,63 @@ def test_when_there_is_no_time_left_the_rest_comes_again(nova, make):
     assert found[NAMES[0]] == expected(NAMES[0])
     assert found[NAMES[1]] == expected(NAMES[1])
     assert found[NAMES[3]].status == 503
+
+
+_FAILING = [
+    {'status_code': 400},
+    {'status_code': 403},
+    {'status_code': 500},
+    {'exc': requests.exceptions.ReadTimeout},
+    {'text': 'no JSON'},
+    {'json': {'servers': None}},
+]
+
+
+@pytest.mark.parametrize('answer', _FAILING)
+def test_while_a_listing_fails_servers_are_asked_for_one_by_one(
+    nova, make, caplog, answer
+):
+    listing = nova.get(f'{NOVA}/servers/detail', **answer)
+    _shown(nova, *NAMES[:10])
+    clock = [0.0]
+    servers = make(clock=lambda: clock[0])
+    for moment, listed in ((0.0, 1), (1.0, 1), (facts_api.PAUSE, 2)):
+        clock[0] = moment
+        assert servers.ask(NAMES[:10]) == {
+            name: expected(name) for name in NAMES[:10]
+        }
+        # The session sends one again that got no answer.
+        assert listing.call_count in (listed, 2 * listed)
+    assert caplog.text.count('does not list servers') == 1
+
+
+def test_a_listing_that_fails_later_keeps_its_good_pages(
+    nova, make, monkeypatch
+):
+    monkeypatch.setattr(facts_api, 'PAGE', 10)
+    shown = [server(name) for name in NAMES[:10]]
+    nova.get(
+        f'{NOVA}/servers/detail',
+        [{'json': {'servers': shown}}, {'status_code': 400}],
+    )
+    _shown(nova, *NAMES[10:15])
+    assert make().ask(NAMES[:15]) == {
+        name: expected(name) for name in NAMES[:15]
+    }
+
+
+def test_what_cannot_be_read_of_a_listing_is_asked_for_by_itself(nova, make):
+    nova.get(
+        f'{NOVA}/servers/detail',
+        json={
+            'servers': [
+                *[server(name) for name in NAMES[:8]],
+                server(NAMES[8], flavor=None),
+                'no server',
+            ]
+        },
+    )
+    _shown(nova, NAMES[8])
+    assert make().ask(NAMES[:9]) == {
+        name: expected(name) for name in NAMES[:9]
+    }

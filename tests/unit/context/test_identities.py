@@ -275,3 +275,65 @@ def test_what_nova_tells_of_others_is_kept_as_well():
     for name in NAMES[:5]:
         assert known.facts_of(_who(name), 0.0) == _facts(name)
     assert asked == [NAMES[:1]]
+
+
+def test_who_asks_is_in_the_question_that_it_asks(monkeypatch):
+    monkeypatch.setattr(identities, 'TOGETHER', 3)
+    nova = Held()
+    known = identities.Identities(nova, identities.Settings(timeout=0.05))
+    _, [first] = _all_at_once(known, [ONE])
+    first.start()
+    try:
+        assert nova.inside.wait(SOON)
+        # They have gone again, and are asked about all the same.
+        for name in NAMES[10:30]:
+            assert known.facts_of(_who(name), 0.0).status == 503
+    finally:
+        nova.go_on.set()
+        first.join(SOON)
+    assert known.facts_of(_who(NAMES[3]), 0.0) == _facts(NAMES[3])
+    assert nova.asked[1:] == [[NAMES[3], *NAMES[10:12]]]
+
+
+def test_once_somebody_has_waited_in_vain_nobody_else_does(caplog):
+    nova = Held()
+    nova.go_on.set()
+    known = identities.Identities(
+        nova, identities.Settings(ttl=TTL, timeout=0.05)
+    )
+    assert known.facts_of(_who(NAMES[2]), 0.0) == _facts(NAMES[2])
+    nova.go_on.clear()
+    nova.inside.clear()
+    _, [first] = _all_at_once(known, [ONE])
+    first.start()
+    try:
+        assert nova.inside.wait(SOON)
+        assert known.facts_of(_who(NAMES[3]), 0.0).status == 503
+        assert known._trouble
+        # With this time-out, these would not come back.
+        known._settings = identities.Settings(ttl=TTL, timeout=SOON)
+        assert known.facts_of(_who(NAMES[4]), 0.0).status == 503
+        assert known.facts_of(_who(NAMES[2]), TTL) == _facts(NAMES[2])
+    finally:
+        nova.go_on.set()
+        first.join(SOON)
+    assert known.facts_of(_who(NAMES[4]), 0.0) == _facts(NAMES[4])
+    assert known._trouble is False
+
+
+def test_facts_may_have_to_be_newer_than_they_are_kept(known, nova):
+    known.facts_of(_who(), 0.0)
+    nova.answers[ONE] = _facts(ONE, flavor='resized')
+    assert known.facts_of(_who(), 1.9, 2.0) == _facts(ONE)
+    assert known.facts_of(_who(), 2.0) == _facts(ONE)
+    assert known.facts_of(_who(), 2.0, 2.0).flavor == 'resized'
+    assert known.facts_of(_who(), 3.0, 2.0).flavor == 'resized'
+    assert nova.asked == [[ONE], [ONE]]
+    nova.error = OSError('no route')
+    assert known.facts_of(_who(), 4.0, 2.0).flavor == 'resized'
+
+
+def test_what_another_thread_has_just_asked_is_not_asked_again(known, nova):
+    known.facts_of(_who(), 0.0)
+    assert known._fresh(ONE, 1.0, 2.0) == _facts(ONE)
+    assert nova.asked == [[ONE]]

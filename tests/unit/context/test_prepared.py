@@ -267,3 +267,30 @@ def test_a_template_makes_endorsements_matter(tmp_path):
     sites.make(top)
     sites.write(top, 'list.in', '@list@\n')
     assert prepared.needs_endorsement(site_.read_directory(top))
+
+
+@pytest.mark.parametrize(
+    ('awaited', 'reason'),
+    [
+        (facts.ENDORSED, identity.Reason.CATALOGUE_AWAY),
+        (('hypervisor_type',), identity.Reason.HOST_UNKNOWN),
+        (
+            ('hypervisor_type', *facts.ENDORSED),
+            identity.Reason.CATALOGUE_AWAY,
+        ),
+    ],
+)
+def test_no_layer_is_left_out_for_want_of_knowledge(top, awaited, reason):
+    sites.write(top, 'big/kind.in', '@hypervisor_type@\n')
+    found = _variants(site_.read_directory(top))
+    refusal = found.variant_of(_facts(host='h', awaited=awaited), 0.0)
+    assert (refusal.status, refusal.reason) == (503, reason)
+    assert isinstance(
+        found.variant_of(_facts(host='h'), 0.0), prepared.Prepared
+    )
+
+
+def test_what_no_layer_looks_at_is_not_awaited(site):
+    found = _variants(site)
+    made = found.variant_of(_facts(awaited=('hypervisor_type',)), 0.0)
+    assert isinstance(made, prepared.Prepared)

@@ -10,6 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 import pytest
 
+from hepix_vm.context import identities
 from hepix_vm.context import identity
 from hepix_vm.context import noted
 from hepix_vm.context import prepared
@@ -201,3 +202,15 @@ JSON = st.recursive(
 def test_whatever_is_asked_is_refused_or_answered(question):
     app = vendordata.Vendordata(parts.parts(), SETTINGS)
     assert _ask(app, question)[0] in (200, 403)
+
+
+def test_a_drive_is_that_of_the_instance_as_it_is_now():
+    heard = []
+
+    def facts_of(instance, now, at_most):
+        heard.append(at_most)
+        return parts.FACTS
+
+    app = vendordata.Vendordata(parts.parts(facts_of=facts_of), SETTINGS)
+    assert _ask(app)[0] == 200
+    assert heard == [identities.SOON]

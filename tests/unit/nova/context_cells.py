@@ -15,6 +15,7 @@ import datetime
 import json
 from pathlib import Path
 import sys
+import threading
 from typing import Any
 
 from nova import config
@@ -118,11 +119,35 @@ def main(directory: Path) -> None:
     cfg.CONF.set_override('local_metadata_per_cell', True, group='api')
     _tell({'cell': facts_nova.ask(NAMES[:2])})
     cfg.CONF.clear_override('local_metadata_per_cell', group='api')
+    _hang()
     lost = objects.CellMapping.get_by_uuid(admin, CELLS['2'])
     lost.database_connection = f'sqlite:///{directory}/absent/2.db'
     lost.save()
     context.CELL_CACHE = {}
     _tell({'down': facts_nova.ask(NAMES[:2])})
+
+
+def _hang() -> None:
+    """One cell neither answers nor fails."""
+    over, asked, real = threading.Event(), [], facts_nova._of_cell
+
+    def of_cell(within: Any, uuids: Any) -> Any:
+        asked.append(within.cell_uuid)
+        if within.cell_uuid == CELLS['2']:
+            over.wait(600)
+        return real(within, uuids)
+
+    facts_nova._of_cell, patience = of_cell, facts_nova.PATIENCE
+    facts_nova.PATIENCE = 0.1
+    _tell({'hanging': facts_nova.ask(NAMES[1:2])})
+    # Nothing is left to wait for.
+    facts_nova.PATIENCE = 600.0
+    _tell({'beside': facts_nova.ask(NAMES[:2])})
+    over.set()
+    facts_nova._alone.clear()
+    _tell({'again': facts_nova.ask(NAMES[:2])})
+    sys.stdout.write(f'{json.dumps(["asked", asked])}\n')
+    facts_nova._of_cell, facts_nova.PATIENCE = real, patience
 
 
 def _tell(found: dict[str, Any]) -> None:

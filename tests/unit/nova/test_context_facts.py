@@ -29,6 +29,7 @@ KNOWN = {
     'root': 20,
     'ephemeral': 5,
     'extra_specs': [['a', '1'], ['b', '2']],
+    'awaited': [],
 }
 JUST_MADE = {
     'name': 'early',
@@ -78,3 +79,12 @@ def test_a_cell_that_is_down_is_not_the_fault_of_the_others(found):
     assert found['down'][WHOLE] == {**KNOWN, 'uuid': WHOLE}
     assert found['down'][OTHER_CELL]['status'] == 503
     assert found['down'][OTHER_CELL]['reason'] == 'nova-failed'
+
+
+def test_a_cell_that_hangs_is_left_alone_for_a_while(found):
+    assert found['hanging'][OTHER_CELL]['status'] == 503
+    assert found['beside'][WHOLE] == {**KNOWN, 'uuid': WHOLE}
+    assert found['beside'][OTHER_CELL]['status'] == 503
+    assert found['again'][OTHER_CELL] == {**KNOWN, 'uuid': OTHER_CELL}
+    one, other = sorted(set(found['asked']))
+    assert found['asked'].count(one) == found['asked'].count(other) == 2
