@@ -13,6 +13,7 @@ import pathlib
 import sys
 
 from benchmarks import catalogue
+from benchmarks import context
 from benchmarks import downloads
 from benchmarks import enforcement
 from benchmarks import imports
@@ -45,7 +46,7 @@ GROUPS: Mapping[str, Group | None] = {
     'trust': _trust,
     'catalogue': _catalogue,
     'enforcement': _enforcement,
-    'context': None,
+    'context': context.measure,
     'window': None,
 }
 

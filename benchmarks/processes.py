@@ -11,10 +11,13 @@ from collections.abc import Iterator
 import contextlib
 import dataclasses
 import json
+import os
 import pathlib
 import subprocess
 import sys
 import time
+
+from tests.cloud.processes import table
 
 _KIB, _MB = 2**10, 1e6
 
@@ -104,6 +107,29 @@ class Watching:
     def close(self) -> None:
         """End it."""
         self._process.communicate(timeout=60)
+
+
+def of_session(leader: int) -> Taken:
+    """What all processes of a session have taken so far.
+
+    :param leader: its process id
+    :returns: memory: MB that are resident now; what is shared counts once
+    """
+    ticks, memory = 0, 0
+    for pid, one in table().items():
+        if one.session != leader:
+            continue
+        path = pathlib.Path('/proc') / str(pid)
+        fields = (path / 'stat').read_text('latin-1').rpartition(') ')[2]
+        ticks += sum(map(int, fields.split()[11:13]))
+        for line in (path / 'smaps_rollup').read_text().splitlines():
+            if line.startswith('Pss:'):
+                memory += int(line.split()[1])
+    return Taken(
+        time.monotonic(),
+        ticks / os.sysconf('SC_CLK_TCK'),
+        memory * _KIB / _MB,
+    )
 
 
 def _peak() -> float:

@@ -57,6 +57,26 @@ TARGETS: dict[str, Target] = {
     'withdrawal in the catalogue to refusal, scheduler': Target(3),
     'withdrawal in the catalogue to refusal, API': Target(3),
     'withdrawal in the catalogue to refusal, Glance': Target(3),
+    'build a bundle of 500 files': Target(1000),
+    # Three times as many requests a second as nova-metadata itself.
+    'boot 1 000 instances, context inside nova-metadata, a request': Target(
+        1 / 3, 'ratio'
+    ),
+    'boot 1 000 instances, context inside nova-metadata, p99': Target(250),
+    'boot 1 000 instances, context inside nova-metadata, failures': Target(0),
+    'boot 1 000 instances, context inside nova-metadata, memory': Target(
+        1.1, 'ratio'
+    ),
+    'boot 1 000 instances, context in a process of its own, a request': (
+        Target(1 / 3, 'ratio')
+    ),
+    'boot 1 000 instances, context in a process of its own, p99': Target(250),
+    'boot 1 000 instances, context in a process of its own, failures': (
+        Target(0)
+    ),
+    'boot 1 000 instances, context in a process of its own, memory': (
+        Target(1.1, 'ratio')
+    ),
 }
 
 

@@ -42,7 +42,13 @@ backend nova
 """
 
 
-def _process(cloud: clouds.Cloud) -> steps.Service:
+def process(
+    cloud: clouds.Cloud, arguments: tuple[str, ...] = ()
+) -> steps.Service:
+    """The process alone; guests cannot tell it from what is in front.
+
+    :param arguments: more of uWSGI's
+    """
     site = cloud.site
     made = services.wsgi(
         site,
@@ -51,6 +57,7 @@ def _process(cloud: clouds.Cloud) -> steps.Service:
         {'HEPIX_VM_CONFIG_FILE': str(hepix.config_file(cloud.layout.work))},
         (),
         8,
+        arguments,
     )
     return dataclasses.replace(made, needs=())
 
@@ -79,7 +86,7 @@ def _proxy(cloud: clouds.Cloud) -> steps.Service:
 def running(cloud: clouds.Cloud) -> Iterator[None]:
     """Have both for a while."""
     with contextlib.ExitStack() as stack:
-        for service in (_process(cloud), _proxy(cloud)):
+        for service in (process(cloud), _proxy(cloud)):
             cloud.start(service)
             stack.callback(cloud.end_further, service.name)
         yield

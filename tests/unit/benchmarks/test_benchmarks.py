@@ -370,7 +370,10 @@ def test_every_target_belongs_to_a_row() -> None:
         for path in sorted(folder.glob('*.py'))
         if path.name != 'rows.py'
     )
-    suffixes = ('p99', 'processor', 'memory', 'listings', *inside.PARTS)
+    suffixes = (
+        *('p99', 'processor', 'memory', 'listings', 'a request', 'failures'),
+        *inside.PARTS,
+    )
     for name in TARGETS:
         base = name
         for suffix in suffixes:
