@@ -7,10 +7,12 @@ What the sync would have decided is given here; the tables are the real ones.
 from __future__ import annotations
 
 from collections.abc import Iterable
+import contextlib
 import functools
 import hashlib
 import json
 from pathlib import Path
+import sqlite3
 import tempfile
 import time
 from typing import Any
@@ -36,26 +38,37 @@ def _empty() -> bytes:
     """A SQLite file with all tables, made once a process."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / 'catalogue'
-        Rows(f'sqlite:///{path}').close()
+        with contextlib.closing(
+            database.Database(f'sqlite:///{path}')
+        ) as made:
+            migrations.upgrade(made)
         return path.read_bytes()
 
 
-def in_file(path: Path) -> Rows:
-    """An empty catalogue in a new SQLite file, quicker than its migrations.
-
-    All of them claim to be the same store.
-    """
+def new_file(path: Path) -> None:
+    """Make an empty catalogue in SQLite, quicker than by its migrations."""
     path.write_bytes(_empty())
-    return Rows(f'sqlite:///{path}')
+    with contextlib.closing(sqlite3.connect(path)) as made, made:
+        made.execute('UPDATE catalogue SET store = ?', (str(uuid.uuid4()),))
+
+
+def in_file(path: Path) -> Rows:
+    """An empty catalogue in a new SQLite file."""
+    new_file(path)
+    return Rows(f'sqlite:///{path}', migrated=True)
 
 
 class Rows:
-    """Writes rows of a catalogue, whose tables are made first."""
+    """Writes rows of a catalogue, whose tables are made first.
 
-    def __init__(self, connection: str) -> None:
+    :param migrated: whether they are there already
+    """
+
+    def __init__(self, connection: str, *, migrated: bool = False) -> None:
         self.connection = connection
         self.store = database.Database(connection)
-        migrations.upgrade(self.store)
+        if not migrated:
+            migrations.upgrade(self.store)
 
     def close(self) -> None:
         """Give the connections back."""

@@ -20,6 +20,7 @@ from hepix_vm.catalogue import kept
 from hepix_vm.catalogue import lines
 from hepix_vm.catalogue import migrations
 from hepix_vm.catalogue import schema
+from tests import catalogue_rows
 
 HISTORY, SEEN = schema.history, schema.list_seen
 BELIEVED = kept.Believed('an-identifier', '1', '[]')
@@ -28,9 +29,9 @@ DAY = 86400
 
 @pytest.fixture
 def store(tmp_path):
+    catalogue_rows.new_file(tmp_path / 'catalogue.sqlite')
     url = f'sqlite:///{tmp_path / "catalogue.sqlite"}'
     with contextlib.closing(database.Database(url, 60)) as made:
-        migrations.upgrade(made)
         yield made
 
 

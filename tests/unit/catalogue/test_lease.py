@@ -11,15 +11,15 @@ import sqlalchemy as sa
 
 from hepix_vm.catalogue import database
 from hepix_vm.catalogue import lease
-from hepix_vm.catalogue import migrations
 from hepix_vm.catalogue import schema
 from hepix_vm import errors
+from tests import catalogue_rows
 
 
 @pytest.fixture
 def store(tmp_path) -> Iterator[database.Database]:
+    catalogue_rows.new_file(tmp_path / 'catalogue.sqlite')
     made = database.Database(f'sqlite:///{tmp_path / "catalogue.sqlite"}', 60)
-    migrations.upgrade(made)
     with contextlib.closing(made):
         yield made
 
