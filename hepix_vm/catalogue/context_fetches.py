@@ -31,11 +31,9 @@ BUNDLES = frozenset({'tgz', 'tgz.b64', 'vendordata'})
 #: Instances that one statement names.
 _NAMED = 500
 
-#: Seconds: a process that writes is seen this often, also when idle.
-BEAT = 60
-
-#: Seconds without having been seen after which one is taken to have ended.
-GONE = 5 * BEAT
+#: Seconds without having been seen after which one is taken to have ended:
+#: its row is open only while it writes.
+GONE = 300
 
 #: Seconds for which what was lost is counted.
 SHOWN = 7 * 86400

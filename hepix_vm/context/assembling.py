@@ -77,8 +77,8 @@ def parts(
             return identity.Refusal(
                 503,
                 identity.Reason.FEATURES_NOT_READ,
-                'orders to end have not been looked at since this process'
-                ' began; it does so now',
+                'orders to end have not been read since this process began:'
+                ' it has just done so, or the catalogue does not answer',
             )
         tell = (
             features.machine if what is asking.What.MACHINE else features.job

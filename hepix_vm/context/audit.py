@@ -8,8 +8,10 @@ bounded: while the catalogue is away notes are kept up to the bound, further
 ones are dropped and counted.
 
 What was lost is said, in the log and in the catalogue: as a number where it
-is known, and by the process's open row where it ended otherwise than in good
-order. Notes of at most :attr:`Settings.interval` seconds, and those that
+is known, and by the process's open row where it ended with something to write.
+The row is closed again when nothing has waited for a while: workers of many
+servers are ended without a word, and have lost nothing then. Notes of at most
+:attr:`Settings.interval` seconds, and those that
 waited for a catalogue that was away, go with a process that is killed.
 
 The thread and its connections belong to one process; after a fork the child
@@ -90,7 +92,7 @@ class Audit:
             writing = self._writing
             if writing is None or not writing.alive():
                 writing = self._start()
-            writing.notes.add(fetch, int(self._clock()))
+            writing.add(fetch, int(self._clock()))
         except Exception:
             LOG.exception('who fetched context is not noted')
 
@@ -142,6 +144,7 @@ class _Writing:
         self._said_at = float('-inf')
         self._well = True
         self._ending: threading.Event = refreshing.threads().Event()
+        self._waking: threading.Event = refreshing.threads().Event()
         self._thread: threading.Thread = refreshing.threads().Thread(
             target=self._run, name='hepix-vm-audit', daemon=True
         )
@@ -157,8 +160,15 @@ class _Writing:
     def alive(self) -> bool:
         return self.pid == os.getpid() and self._thread.is_alive()
 
+    def add(self, fetch: Fetch, now: int) -> None:
+        self.notes.add(fetch, now)
+        if not self._process.open:
+            # At once: until then a crash would not be told.
+            self._waking.set()
+
     def stop(self) -> None:
         self._ending.set()
+        self._waking.set()
         self._thread.join(self._settings.store_timeout + 1)
 
     def _run(self) -> None:
@@ -169,27 +179,34 @@ class _Writing:
             self._say_lost(last)
             if last:
                 break
-            last = self._ending.wait(self._settings.interval)
+            last = self._rest()
         with self._inside:
             self._store.close()
         _running.discard(self)
 
+    def _rest(self) -> bool:
+        """Until there is something to do; whether that is the end."""
+        if self._process.open or not self._well:
+            return self._ending.wait(self._settings.interval)
+        self._waking.wait(self._settings.interval)
+        self._waking.clear()
+        return self._ending.is_set()
+
     def _write_all(self, last: bool) -> None:
         """Write until nothing waits, or until the store fails."""
         more = True
-        while more:
+        while more or (not self._process.open and self.notes.left()):
             batch, more = self.notes.take(_BATCH)
-            before, now = self._process, int(self._clock())
+            before = self._process
             process = dataclasses.replace(
                 before,
-                seen_at=now,
+                seen_at=int(self._clock()),
                 lost=self.notes.lost,
-                open=more or not last,
+                open=more or (bool(batch) and not last),
             )
-            seen = (
-                before.seen_at <= now < (before.seen_at + context_fetches.BEAT)
-            )
-            if not batch and seen and not last and process.lost == before.lost:
+            if not (
+                batch or last or before.open or process.lost != before.lost
+            ):
                 return
             if not self._write(batch, process):
                 self.notes.take_back()

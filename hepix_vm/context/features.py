@@ -74,8 +74,8 @@ class Snapshot:
     :ivar host_drains: UNIX seconds by the host's name
     :ivar server_drains: UNIX seconds by the server's UUID
     :ivar table: what the site says
-    :ivar looked: whether the catalogue has been looked at since the process
-        began; before, nothing is known of orders
+    :ivar looked: whether the catalogue has answered since the process began;
+        before, nothing is known of orders
     """
 
     hosts: Mapping[str, hosts_.Host] = dataclasses.field(

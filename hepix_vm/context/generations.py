@@ -248,7 +248,7 @@ def content(
 def _publishing(state: pathlib.Path) -> Iterator[None]:
     """Hold the lock; what a process before us left half done goes."""
     try:
-        (state / _FOLDER).mkdir(mode=0o755, parents=True, exist_ok=True)
+        _make(state / _FOLDER)
         descriptor = os.open(
             state / 'lock', os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644
         )
@@ -269,6 +269,14 @@ def _publishing(state: pathlib.Path) -> Iterator[None]:
         raise _fault(state, error) from error
     finally:
         os.close(descriptor)
+
+
+def _make(folder: pathlib.Path) -> None:
+    """Make a directory that other accounts may read, whatever the umask."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in missing:
+        path.chmod(0o755)
 
 
 def _store(folder: pathlib.Path, made: Generation, tar: bytes) -> None:

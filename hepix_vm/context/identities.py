@@ -128,15 +128,12 @@ class Identities:
     def _fresh(self, uuid: str, now: float, at_most: float) -> Answer:
         """Nova's answer, asked for by this thread or by another one."""
         with self._condition:
+            # It may have been answered since this thread looked.
             kept = self._kept.get(uuid)
             if kept is not None and kept.counts(now, at_most):
                 return kept.answer
             ticket = self._waiting.get(uuid)
             if ticket is None:
-                # It may have been answered since this thread looked.
-                kept = self._kept.get(uuid)
-                if kept is not None and now < kept.until:
-                    return kept.answer
                 if len(self._waiting) >= WAITING:
                     return _away(uuid, 'too many wait for Nova')
                 ticket = self._waiting[uuid] = _Ticket()

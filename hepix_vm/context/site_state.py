@@ -82,8 +82,8 @@ class SiteState:
     def current(self) -> Snapshot:
         """What is known now; never waits and never raises.
 
-        Nothing (see :attr:`Snapshot.looked`) until the first look has ended,
-        however it did.
+        Nothing (see :attr:`Snapshot.looked`) until the catalogue has answered
+        once.
         """
         looking = self._looking
         if looking is None or not looking.alive():
@@ -191,9 +191,9 @@ class _Looking:
 
     def _look(self) -> None:
         table = self._table.read()
-        found = dataclasses.replace(self.snapshot, table=table, looked=True)
+        found = dataclasses.replace(self.snapshot, table=table)
         try:
-            found = self._read(found)
+            found = dataclasses.replace(self._read(found), looked=True)
         except Exception as exc:  # noqa: BLE001 - the thread must live on
             if self._well:
                 LOG.warning(

@@ -31,6 +31,8 @@ class Server:
         not told by Nova.
     :ivar root_device: such as ``/dev/vda``
     :ivar volumes: ids of all that is attached, or would be after unshelving
+    :ivar launched: when it was built last, as Nova tells it in UTC; a rebuild
+        or a resize is later than ``created``. '': not yet, or not told
     """
 
     server_id: str
@@ -42,6 +44,7 @@ class Server:
     image_id: str | None
     root_device: str | None = None
     volumes: tuple[str, ...] = ()
+    launched: str = ''
 
     @property
     def runs(self) -> bool:
@@ -53,13 +56,24 @@ class Server:
 
     def age(self, now: int) -> int | None:
         """Seconds since it was created; None when Nova does not say."""
-        try:
-            moment = datetime.datetime.fromisoformat(self.created)
-        except ValueError:
-            return None
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=datetime.UTC)
-        return max(0, now - int(moment.timestamp()))
+        moment = _seconds(self.created)
+        return None if moment is None else max(0, now - moment)
+
+    @property
+    def launched_at(self) -> int | None:
+        """UNIX seconds; None when Nova does not say."""
+        return _seconds(self.launched)
+
+
+def _seconds(text: str) -> int | None:
+    """UNIX seconds of a time of Nova's, which is in UTC."""
+    try:
+        moment = datetime.datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=datetime.UTC)
+    return int(moment.timestamp())
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -170,4 +184,5 @@ def _server(server: Any) -> Server:
                 server, 'os-extended-volumes:volumes_attached', ()
             )
         ),
+        launched=str(getattr(server, 'OS-SRV-USG:launched_at', None) or ''),
     )

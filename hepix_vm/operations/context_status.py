@@ -30,6 +30,10 @@ class State(enum.StrEnum):
 #: Those that need a look.
 PROBLEMS = (State.NEVER, State.FAILED, State.EXPIRED, State.SUPERSEDED)
 
+#: Seconds that building a server takes at most: a config drive is written
+#: some time before Nova says that the server is launched.
+_BUILDING = 900
+
 _ORDER = {state: place for place, state in enumerate(State)}
 
 
@@ -105,8 +109,14 @@ def look(
         problems.append(f'servers that never fetched are not known: {exc}')
     found = [
         _standing(notes, bundles, (servers or {}).get(instance), known, now)
-        for instance, notes in noted.items()
-        if (bundles := _bundles(notes))
+        for instance, all_notes in noted.items()
+        if (
+            bundles := _bundles(
+                notes := _of_this_build(
+                    all_notes, (servers or {}).get(instance)
+                )
+            )
+        )
         # Others have been deleted meanwhile.
         and (servers is None or instance in servers)
     ]
@@ -116,7 +126,12 @@ def look(
             one.server_id,
             one,
             State.NEVER,
-            f'created {one.created}, and no bundle was fetched',
+            f'created {one.created}, and no bundle was fetched'
+            + (
+                f' since its rebuild {one.launched}'
+                if _bundles(noted.get(one.server_id, ()))
+                else ''
+            ),
         )
         for one in (servers or {}).values()
         if one.server_id not in fetched and _should_have(one, now, older)
@@ -131,9 +146,21 @@ def _bundles(
     return tuple(n for n in notes if n.what in context_fetches.BUNDLES)
 
 
+def _of_this_build(
+    notes: tuple[context_fetches.Note, ...], server: servers_.Server | None
+) -> tuple[context_fetches.Note, ...]:
+    """Without those of the same server before it was rebuilt."""
+    launched = None if server is None else server.launched_at
+    if launched is None:
+        return notes
+    return tuple(n for n in notes if n.last_at >= launched - _BUILDING)
+
+
 def _should_have(server: servers_.Server, now: int, older: int) -> bool:
     """Whether a server has had the time to fetch."""
     age = server.age(now)
+    if server.launched_at is not None and age is not None:
+        age = min(age, now - server.launched_at)
     return server.status == 'ACTIVE' and age is not None and age >= older
 
 

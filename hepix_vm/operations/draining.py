@@ -14,6 +14,7 @@ import re
 import uuid
 
 from oslo_log import log
+import sqlalchemy as sa
 
 from hepix_vm.catalogue import database
 from hepix_vm.catalogue import drains as drains_
@@ -157,42 +158,52 @@ def follow(
     wanted, certain = set[str](), True
     if grace is not None:
         wanted, certain = _on_withdrawn(catalogue, tuple(clouds))
-    with catalogue.reading() as connection:
+
+    def due(connection: sa.Connection) -> tuple[list[str], list[Drain]]:
         there = {
             one.name: one
             for one in drains_.drains(connection)
             if one.kind is Kind.SERVER
         }
-    new = sorted(wanted - there.keys())
-    over = [
-        one
-        for name, one in sorted(there.items())
-        if one.by == WITHDRAWN and name not in wanted and certain
-    ]
-    if not new and not over:
-        return
+        return sorted(wanted - there.keys()), [
+            one
+            for name, one in sorted(there.items())
+            if one.by == WITHDRAWN and name not in wanted and certain
+        ]
+
+    with catalogue.reading() as connection:
+        if not any(due(connection)):
+            return
     at = now + max(grace or 0, site.grace_secs)
 
-    def work(transaction: database.Transaction) -> None:
+    def work(transaction: database.Transaction) -> tuple[int, int]:
+        # Read again: an operator may have given an order since.
+        new, over = due(transaction.connection)
         for name in new:
-            made = Drain(Kind.SERVER, name, at, now, WITHDRAWN)
-            drains_.put(transaction, made)
-            transaction.remember(
-                now,
-                'sync',
-                'drain-ordered',
-                name,
-                f'server ends at {_time(at)}: its image is withdrawn',
-            )
+            _order_withdrawn(transaction, now, name, at)
         for one in over:
             _clear(transaction, now, 'sync', one)
+        return len(new), len(over)
 
-    catalogue.transact(work)
+    ordered, cleared = catalogue.transact(work)
     LOG.info(
         'verdict=drain-ordered servers=%d cleared=%d at=%d code=withdrawn',
-        len(new),
-        len(over),
+        ordered,
+        cleared,
         at,
+    )
+
+
+def _order_withdrawn(
+    transaction: database.Transaction, now: int, name: str, at: int
+) -> None:
+    drains_.put(transaction, Drain(Kind.SERVER, name, at, now, WITHDRAWN))
+    transaction.remember(
+        now,
+        'sync',
+        'drain-ordered',
+        name,
+        f'server ends at {_time(at)}: its image is withdrawn',
     )
 
 

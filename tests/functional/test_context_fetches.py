@@ -138,7 +138,7 @@ def writers(url: str, *intervals: str) -> Iterator[list[Writer]]:
 def test_processes_that_write_the_same_rows_lose_none(
     url: str, store: database.Database
 ) -> None:
-    """And one that is killed is told from those that end in good order."""
+    """And with nothing to write none of them has a row of its own."""
     with writers(url, *['0.05'] * WRITERS) as made:
         for one in made:
             one.noted()
@@ -150,11 +150,19 @@ def test_processes_that_write_the_same_rows_lose_none(
             ),
         )
         assert {note.times for note in notes(store)} == {WRITERS}
-        until('all to be seen', lambda: len(processes(store)) == WRITERS)
-        victim, *others = made
-        victim.kill()
-        for one in others:
+        until('all rows to be closed', lambda: not processes(store))
+        for one in made:
             one.end()
+    assert processes(store) == ()
+
+
+def test_a_process_that_is_killed_while_it_writes_is_told(
+    url: str, store: database.Database
+) -> None:
+    with writers(url, '3600') as (victim,):
+        victim.noted()
+        until('it to be seen', lambda: processes(store))
+        victim.kill()
         (left,) = processes(store)
         assert f'/{victim.process.pid}/' in left.name
         assert left.open

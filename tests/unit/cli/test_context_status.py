@@ -284,3 +284,25 @@ def test_minutes_are_a_number(place, older):
     ran = place.run(f'--older={older}')
     assert ran.status == 2
     assert 'expected a number of minutes' in ran.err
+
+
+def _launched(age):
+    """As Nova tells it."""
+    moment = datetime.datetime.fromtimestamp(NOW - age, datetime.UTC)
+    return f'{moment:%FT%T}.000000'
+
+
+def test_what_was_fetched_before_a_rebuild_does_not_count(place):
+    place.publish()
+    place.server(ONE, launched=_launched(3600))
+    place.server(TWO, launched=_launched(3600))
+    place.server(THREE, launched=_launched(60))
+    place.note(last_at=NOW - DAY // 2)
+    # A config drive is written before the server is launched.
+    place.note(instance=TWO, what='vendordata', last_at=NOW - 3700)
+    place.note(instance=THREE, last_at=NOW - DAY // 2)
+    found = {row['server']: row for row in place.run().json}
+    assert found.keys() == {ONE, TWO}
+    assert found[ONE]['state'] == 'never'
+    assert 'since its rebuild' in found[ONE]['detail']
+    assert found[TWO]['state'] == 'current'

@@ -89,6 +89,12 @@ def test_a_note_is_in_the_catalogue_soon(rows, taking):
         'last_at': NOW,
         'times': 2,
     }
+
+
+def test_a_process_that_writes_has_an_open_row(rows, taking):
+    one = taking(interval=3600)
+    one.note(FETCH)
+    until('seen', lambda: processes(rows))
     (process,) = processes(rows)
     assert process.open
     assert process.seen_at == NOW
@@ -158,7 +164,7 @@ def test_a_catalogue_that_is_away_is_waited_for(
     until('written', lambda: len(notes(rows)) == 2)
     assert [note.times for note in notes(rows)] == [2, 1]
     until('said', lambda: 'is written down again' in caplog.text)
-    assert processes(rows)[0].lost == 0
+    assert all(process.lost == 0 for process in processes(rows))
 
 
 def test_what_does_not_fit_meanwhile_is_dropped_and_said(rows, taking, caplog):
@@ -190,7 +196,7 @@ def test_a_note_without_a_proper_form_does_not_hold_up_the_others(
 
 
 def test_an_end_without_the_catalogue_is_told_as_a_crash(rows, taking, caplog):
-    one = taking(store_timeout=SHORT)
+    one = taking(store_timeout=SHORT, interval=3600)
     one.note(FETCH)
     until('seen', lambda: processes(rows))
     until('written', lambda: notes(rows))
@@ -233,21 +239,28 @@ def test_a_thread_that_cannot_start_fails_no_request(
     assert 'is not noted' in caplog.text
 
 
-def test_a_process_is_seen_while_nobody_asks(rows):
-    moment = [NOW]
-    one = audit.Audit(
-        audit.Settings(rows.connection, interval=0.01, store_timeout=SOON),
-        lambda: moment[0],
-    )
-    with contextlib.closing(one):
+def test_a_process_with_nothing_to_write_leaves_no_row(rows, taking):
+    one = taking()
+    for times in (1, 2, 3):
         one.note(FETCH)
-        until('seen', lambda: processes(rows))
-        for now in (NOW + context_fetches.BEAT, NOW - 5):
-            moment[0] = now
-            until(
-                'seen again',
-                lambda now=now: processes(rows)[0].seen_at == now,
-            )
+        until(
+            'written',
+            lambda times=times: [n.times for n in notes(rows)] == [times],
+        )
+        until('closed', lambda: processes(rows) == ())
+
+
+def test_the_first_note_opens_the_row_at_once(rows, taking):
+    one = taking()
+    one.note(FETCH)
+    until('written', lambda: notes(rows))
+    until('closed', lambda: not one._writing._process.open)
+    # From now on nothing happens by itself.
+    one._writing._settings = dataclasses.replace(
+        one._writing._settings, interval=3600
+    )
+    one.note(FETCH)
+    until('open', lambda: [p.open for p in processes(rows)] == [True])
 
 
 def test_many_threads_note_at_once(rows, taking):
@@ -340,14 +353,23 @@ def test_a_process_that_ends_by_itself_has_written_all(rows):
 
 
 def test_a_process_that_is_killed_leaves_its_row_open(rows):
-    with process(rows, '0.02') as made:
+    with process(rows, '3600') as made:
         assert made.stdout.readline() == 'noted\n'
-        until('written', lambda: len(notes(rows)) == auditing.MANY)
+        until('written', lambda: processes(rows))
         made.send_signal(signal.SIGKILL)
     (left,) = processes(rows)
     assert left.open
     assert f'/{made.pid}/' in left.name
     assert left.crashed(left.seen_at + context_fetches.GONE + 1)
+
+
+def test_one_that_is_killed_with_nothing_to_write_has_lost_nothing(rows):
+    with process(rows, '0.02') as made:
+        assert made.stdout.readline() == 'noted\n'
+        until('written', lambda: len(notes(rows)) == auditing.MANY)
+        until('closed', lambda: processes(rows) == ())
+        made.send_signal(signal.SIGKILL)
+    assert processes(rows) == ()
 
 
 def test_notes_are_written_in_a_wsgi_server_between_two_requests(rows):

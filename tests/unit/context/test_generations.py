@@ -76,6 +76,20 @@ def test_others_may_read_it_and_nobody_else_may_write(top, state):
     assert str((state / 'current').readlink()) == 'generations/1'
 
 
+@pytest.mark.parametrize('umask', [0o027, 0o077])
+def test_others_may_read_it_whatever_the_umask(top, state, umask):
+    before = os.umask(umask)
+    try:
+        generations.publish(state, _tar(top), _order())
+    finally:
+        os.umask(before)
+    for path in (state.parent, state, state / 'generations'):
+        assert path.stat().st_mode & 0o777 == 0o755
+    for path in (state / 'generations').rglob('*'):
+        mode = path.stat().st_mode & 0o777
+        assert mode == (0o755 if path.is_dir() else 0o644), path
+
+
 def test_serials_go_up_and_never_back(top, state):
     for serial in (1, 2, 3):
         made = generations.publish(state, _tar(top), _order())

@@ -193,13 +193,6 @@ def test_those_that_come_meanwhile_are_one_question():
     assert sorted(nova.asked[0] + nova.asked[1]) == NAMES[:40]
 
 
-def test_who_comes_just_after_the_answer_asks_no_more(known, nova):
-    known.facts_of(_who(), 0.0)
-    # As a thread that had looked before the answer was there.
-    assert known._fresh(ONE, 0.0) == _facts(ONE)
-    assert nova.asked == [[ONE]]
-
-
 def test_a_question_has_an_end(monkeypatch):
     monkeypatch.setattr(identities, 'TOGETHER', 3)
     nova = Held()

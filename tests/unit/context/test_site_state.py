@@ -193,10 +193,15 @@ def test_while_the_catalogue_is_away_the_last_answer_stays(
     assert 'the catalogue answers again' in caplog.text
 
 
-def test_a_catalogue_that_was_never_there_is_looked_at(tmp_path, make):
-    state = make(connection=f'sqlite:///{tmp_path / "none" / "catalogue"}')
-    found = looked(state)
-    assert (found.hosts, found.host_drains) == ({}, {})
+def test_nothing_is_known_until_the_catalogue_has_answered(rows, make, held):
+    order_host(rows, 5000)
+    held.failure = OSError('gone for lunch')
+    held.open.set()
+    state = make()
+    until('asked', lambda: state.current() is not None and held.looks > 2)
+    assert not state.current().looked
+    held.failure = None
+    assert looked(state).host_drains == {'wn1': 5000}
 
 
 def test_after_its_end_it_begins_anew_and_knows_what_it_knew(rows, make, held):

@@ -8,6 +8,7 @@ import dataclasses
 
 import pytest
 
+from hepix_vm.catalogue import database
 from hepix_vm.catalogue import hosts
 from hepix_vm.catalogue import schema
 from hepix_vm import errors
@@ -267,6 +268,24 @@ def test_an_order_of_an_operator_stays(withdrawn):
     assert withdrawn.orders() == {UUID: 9 * DAY}
     withdrawn.runs()
     withdrawn.follow()
+    assert withdrawn.orders() == {UUID: 9 * DAY}
+
+
+def test_an_order_that_an_operator_gives_meanwhile_stays(
+    withdrawn, monkeypatch
+):
+    withdrawn.cloud.servers = (one_cloud_.server(UUID, withdrawn.image),)
+    site, now = withdrawn.cloud.site, withdrawn.cloud.made.now
+    catalogue = withdrawn.cloud.made.database
+    clouds = following_.follow_all(site, catalogue, now)
+
+    def meanwhile(self, work):
+        monkeypatch.undo()
+        draining.order(site, now, UUID, now + 9 * DAY, 'me', force=True)
+        return self.transact(work)
+
+    monkeypatch.setattr(database.Database, 'transact', meanwhile)
+    draining.follow(site, catalogue, clouds.values(), now)
     assert withdrawn.orders() == {UUID: 9 * DAY}
 
 
