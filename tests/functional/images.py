@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the functional tests do with images and servers of a real cloud."""
 
+import contextlib
 import dataclasses
 import datetime
 import io
@@ -214,7 +215,9 @@ class Servers:
     def delete(self, *server_ids: str) -> None:
         """Delete servers and wait until they are gone."""
         for server_id in server_ids:
-            self.client.servers.delete(server_id)
+            # It may have gone since it was listed.
+            with contextlib.suppress(nova_exc.NotFound):
+                self.client.servers.delete(server_id)
         waits.until(
             'servers to be gone',
             lambda: (
