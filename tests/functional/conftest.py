@@ -66,12 +66,13 @@ SHARING = (
 LONGEST = (
     *('cloud 0', 'cloud 1', 'guests 2', 'neutron 3'),
     *('test_catalogue_faults', 'test_catalogue_databases'),
-    *('test_harness', 'test_daemon_takeover', 'test_daemon_tooz'),
+    *('test_daemon_takeover', 'test_daemon_tooz'),
     *('test_notifications', 'test_catalogue_migrations'),
 )
 #: Modules with an environment of tox of their own, by what asks for them.
 APART = {
     'HEPIX_VM_CONCURRENCY': 'test_concurrency.py',
+    'HEPIX_VM_HARNESS': 'test_harness.py',
     'HEPIX_VM_NEUTRON': 'test_context_neutron.py',
 }
 collect_ignore = [
