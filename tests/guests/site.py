@@ -124,6 +124,7 @@ def about(
     files: dict[str, bytes],
     serial: int = 7,
     expires: int | None = NEVER,
+    directories: tuple[str, ...] = (),
 ) -> Bundle:
     """A tar with the manifest that the site would write."""
     return Bundle(
@@ -144,6 +145,7 @@ def about(
                     )
                     for name, content in sorted(files.items())
                 ),
+                directories,
             )
         ),
     )
@@ -285,8 +287,11 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving() -> Iterator[Server]:
-    """A server in a network of its own."""
+def network() -> Iterator[tuple[socket.socket, int]]:
+    """A network namespace with the metadata address.
+
+    :returns: a socket that listens there, and the process that holds it
+    """
     ours, theirs = socket.socketpair()
     root = () if os.geteuid() == 0 else ('--map-root-user',)
     with ours, contextlib.ExitStack() as stack:
@@ -305,9 +310,18 @@ def serving() -> Iterator[Server]:
         ours.settimeout(300)
         _, fds, _, _ = socket.recv_fds(ours, 1, 1)
         assert fds, 'no network namespace, see above'
-        server = Server(socket.socket(fileno=fds[0]), holder.pid)
-        stack.callback(server.close)
-        yield server
+        yield socket.socket(fileno=fds[0]), holder.pid
+
+
+@contextlib.contextmanager
+def serving() -> Iterator[Server]:
+    """A server in a network of its own."""
+    with network() as (listening, holder):
+        server = Server(listening, holder)
+        try:
+            yield server
+        finally:
+            server.close()
 
 
 def _sha256(content: bytes) -> str:
