@@ -25,29 +25,6 @@ NOVA = 'nova-vendordata'
 #: Where the sample has the process listen.
 PROCESS_AT = '127.0.0.1:8785'
 PROXY = 'front'
-_HAPROXY = """
-global
-    maxconn 4096
-
-defaults
-    mode http
-    timeout connect 60s
-    timeout client 60s
-    timeout server 60s
-    timeout http-request 60s
-
-frontend metadata
-    bind {address}:{front}
-    acl site path -m reg ^/(context|machinefeatures|jobfeatures)(/|$)
-    use_backend context if site
-    default_backend nova
-
-backend context
-    server one {address}:{context}
-
-backend nova
-    server one {address}:{nova}
-"""
 
 
 def process(
@@ -70,31 +47,14 @@ def process(
     return dataclasses.replace(made, needs=())
 
 
-def _proxy(cloud: clouds.Cloud) -> steps.Service:
-    site = cloud.site
-    path = site.etc('haproxy') / 'haproxy.cfg'
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(
-        _HAPROXY.format(
-            address=ports.ADDRESS,
-            front=site.ports['front'],
-            context=site.ports['context'],
-            nova=site.ports['nova-metadata'],
-        )
-    )
-    return steps.Service(
-        PROXY,
-        ('haproxy', '-db', '-f', str(path)),
-        ports.HttpAnswer(site.ports['front']),
-        port=site.ports['front'],
-    )
-
-
 @contextlib.contextmanager
 def running(cloud: clouds.Cloud) -> Iterator[None]:
-    """Have both for a while."""
+    """Have the process and a proxy for a while."""
     with contextlib.ExitStack() as stack:
-        for service in (process(cloud), _proxy(cloud)):
+        for service in (
+            process_as_shipped(cloud, {}),
+            haproxy_as_shipped(cloud),
+        ):
             cloud.start(service)
             stack.callback(cloud.end_further, service.name)
         yield
@@ -206,3 +166,70 @@ def nova_configuration(cloud: clouds.Cloud, target: str) -> pathlib.Path:
         }
         file.write(f'\n{text}\n{configuration.render({"api": slow})}')
     return folder / 'nova.conf'
+
+
+def haproxy_as_shipped(cloud: clouds.Cloud) -> steps.Service:
+    """The proxy of the sample, in front of the process and of nova."""
+    site = cloud.site
+    path = shipped(
+        cloud,
+        'context-haproxy.cfg',
+        {
+            '192.0.2.10:8775': at(cloud, PROXY),
+            '198.51.100.10:8786': at(cloud, 'vendordata'),
+            PROCESS_AT: at(cloud, PROCESS),
+            '127.0.0.1:8776': at(cloud, 'nova-metadata'),
+        },
+    )
+    return steps.Service(
+        PROXY,
+        ('haproxy', '-db', '-f', str(path)),
+        ports.HttpAnswer(site.ports[PROXY]),
+        port=site.ports[PROXY],
+    )
+
+
+_APACHE = """
+ServerRoot {folder}
+ServerName localhost
+PidFile {folder}/pid
+ErrorLog /dev/stderr
+Mutex file:{folder}
+LoadModule mpm_event_module {modules}/mod_mpm_event.so
+LoadModule authz_core_module {modules}/mod_authz_core.so
+LoadModule headers_module {modules}/mod_headers.so
+LoadModule proxy_module {modules}/mod_proxy.so
+LoadModule proxy_http_module {modules}/mod_proxy_http.so
+LoadModule reqtimeout_module {modules}/mod_reqtimeout.so
+Listen {front}
+<VirtualHost *>
+Include {sample}
+ProxyPass / http://{nova}/
+</VirtualHost>
+"""
+#: Debian's.
+_MODULES = '/usr/lib/apache2/modules'
+
+
+def apache_as_shipped(cloud: clouds.Cloud) -> steps.Service:
+    """The same with the sample of Apache in a virtual host of its own."""
+    site = cloud.site
+    sample = shipped(
+        cloud, 'context-apache.conf', {PROCESS_AT: at(cloud, PROCESS)}
+    )
+    path = sample.with_name('apache2.conf')
+    path.write_text(
+        _APACHE.format(
+            folder=sample.parent,
+            modules=_MODULES,
+            front=at(cloud, PROXY),
+            sample=sample,
+            nova=at(cloud, 'nova-metadata'),
+        )
+    )
+    return steps.Service(
+        PROXY,
+        ('apache2', '-D', 'FOREGROUND', '-f', str(path)),
+        ports.HttpAnswer(site.ports[PROXY]),
+        port=site.ports[PROXY],
+    )
