@@ -28,6 +28,8 @@ PORTS = (
     'network',
     'front',
     'context',
+    'vendordata',
+    'nova-vendordata',
     'rabbitmq',
     'rabbitmq-dist',
     'epmd',

@@ -25,6 +25,8 @@ SHARING = (
             'test_adopting',
             'test_concurrency',
             'test_context',
+            'test_context_fronts',
+            'test_context_vendordata',
             'test_derived_images',
             'test_explain',
             'test_features',
@@ -72,6 +74,7 @@ LONGEST = (
 #: Modules with an environment of tox of their own, by what asks for them.
 APART = {
     'HEPIX_VM_CONCURRENCY': 'test_concurrency.py',
+    'HEPIX_VM_FRONTS': 'test_context_fronts.py',
     'HEPIX_VM_HARNESS': 'test_harness.py',
     'HEPIX_VM_NEUTRON': 'test_context_neutron.py',
 }
