@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 import shutil
 import subprocess
+from typing import IO
 
 from tests.guests import site
 
@@ -191,9 +192,15 @@ class Machine:
         return conf
 
     def run(
-        self, command: str, conf: Path | None = None
+        self,
+        command: str,
+        conf: Path | None = None,
+        console: int | IO[str] = subprocess.PIPE,
     ) -> subprocess.CompletedProcess[str]:
-        """Run the agent; its whole output is in ``stderr``."""
+        """Run the agent; its whole output is in ``stderr``.
+
+        :param console: where that goes instead
+        """
         conf = conf or self.configure()
         agent = self.agent()
         root = () if os.geteuid() == 0 else ('-U', '--preserve-credentials')
@@ -209,7 +216,7 @@ class Machine:
                 'http_proxy': 'http://127.0.0.1:9/',
             },
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
+            stderr=console,
             text=True,
             timeout=600,
             check=False,

@@ -204,6 +204,8 @@ class Answer:
 
     :param short: bytes of the body that are announced and not sent
     :param hangs: never answers
+    :param announced: says how long the body is
+    :param junk: bytes of headers that mean nothing
     """
 
     status: int = 200
@@ -212,6 +214,7 @@ class Answer:
     short: int = 0
     hangs: bool = False
     announced: bool = True
+    junk: int = 0
 
 
 class Server:
@@ -273,6 +276,8 @@ class Server:
                 if one.announced:
                     length = len(one.body) + one.short
                     self.send_header('Content-Length', str(length))
+                for number in range(one.junk // 1024):
+                    self.send_header(f'X-{number}', 'x' * 1024)
                 if one.location is not None:
                     self.send_header('Location', one.location)
                 self.end_headers()
