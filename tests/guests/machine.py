@@ -10,6 +10,7 @@ from pathlib import Path
 import shutil
 import subprocess
 from typing import IO
+from typing import Protocol
 
 from tests.guests import site
 
@@ -88,6 +89,20 @@ def without(top: Path, path: str, missing: Iterable[str]) -> str:
     return str(top)
 
 
+def inside(network: Network) -> tuple[str, ...]:
+    """What a command begins with that runs in a network."""
+    root = () if os.geteuid() == 0 else ('-U', '--preserve-credentials')
+    return ('/usr/bin/nsenter', '-t', str(network.holder), '-n', *root)
+
+
+class Network(Protocol):
+    """What a machine is connected to."""
+
+    @property
+    def holder(self) -> int:
+        """The process whose network it is."""
+
+
 @dataclasses.dataclass
 class Machine:
     """One virtual machine in one life.
@@ -99,7 +114,7 @@ class Machine:
 
     top: Path
     path: str
-    server: site.Server
+    server: Network
     options: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -203,11 +218,10 @@ class Machine:
         """
         conf = conf or self.configure()
         agent = self.agent()
-        root = () if os.geteuid() == 0 else ('-U', '--preserve-credentials')
         return subprocess.run(
             [
-                *('/usr/bin/nsenter', '-t', str(self.server.holder), '-n'),
-                *(*root, 'sh', str(agent), '--conf', str(conf), command),
+                *inside(self.server),
+                *('sh', str(agent), '--conf', str(conf), command),
             ],
             env={
                 'PATH': self.path,

@@ -290,8 +290,11 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving() -> Iterator[Server]:
-    """A server in a network of its own."""
+def listening() -> Iterator[tuple[socket.socket, int]]:
+    """What listens at the metadata address of a network of its own.
+
+    And the process that holds the network.
+    """
     ours, theirs = socket.socketpair()
     root = () if os.geteuid() == 0 else ('--map-root-user',)
     with ours, contextlib.ExitStack() as stack:
@@ -310,8 +313,16 @@ def serving() -> Iterator[Server]:
         ours.settimeout(300)
         _, fds, _, _ = socket.recv_fds(ours, 1, 1)
         assert fds, 'no network namespace, see above'
-        server = Server(socket.socket(fileno=fds[0]), holder.pid)
-        stack.callback(server.close)
+        yield socket.socket(fileno=fds[0]), holder.pid
+
+
+@contextlib.contextmanager
+def serving() -> Iterator[Server]:
+    """A server in a network of its own."""
+    with (
+        listening() as (listener, holder),
+        contextlib.closing(Server(listener, holder)) as server,
+    ):
         yield server
 
 
