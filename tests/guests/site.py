@@ -204,6 +204,8 @@ class Answer:
 
     :param short: bytes of the body that are announced and not sent
     :param hangs: never answers
+    :param announced: says how long the body is
+    :param junk: bytes of headers that mean nothing
     """
 
     status: int = 200
@@ -212,6 +214,7 @@ class Answer:
     short: int = 0
     hangs: bool = False
     announced: bool = True
+    junk: int = 0
 
 
 class Server:
@@ -273,6 +276,8 @@ class Server:
                 if one.announced:
                     length = len(one.body) + one.short
                     self.send_header('Content-Length', str(length))
+                for number in range(one.junk // 1024):
+                    self.send_header(f'X-{number}', 'x' * 1024)
                 if one.location is not None:
                     self.send_header('Location', one.location)
                 self.end_headers()
@@ -285,8 +290,11 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving() -> Iterator[Server]:
-    """A server in a network of its own."""
+def listening() -> Iterator[tuple[socket.socket, int]]:
+    """What listens at the metadata address of a network of its own.
+
+    And the process that holds the network.
+    """
     ours, theirs = socket.socketpair()
     root = () if os.geteuid() == 0 else ('--map-root-user',)
     with ours, contextlib.ExitStack() as stack:
@@ -305,8 +313,16 @@ def serving() -> Iterator[Server]:
         ours.settimeout(300)
         _, fds, _, _ = socket.recv_fds(ours, 1, 1)
         assert fds, 'no network namespace, see above'
-        server = Server(socket.socket(fileno=fds[0]), holder.pid)
-        stack.callback(server.close)
+        yield socket.socket(fileno=fds[0]), holder.pid
+
+
+@contextlib.contextmanager
+def serving() -> Iterator[Server]:
+    """A server in a network of its own."""
+    with (
+        listening() as (listener, holder),
+        contextlib.closing(Server(listener, holder)) as server,
+    ):
         yield server
 
 
