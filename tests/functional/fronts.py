@@ -83,6 +83,16 @@ def _proxy(cloud: clouds.Cloud) -> steps.Service:
 
 
 @contextlib.contextmanager
+def process_running(cloud: clouds.Cloud) -> Iterator[None]:
+    """Have the process alone for a while."""
+    cloud.start(process(cloud))
+    try:
+        yield
+    finally:
+        cloud.end_further(PROCESS)
+
+
+@contextlib.contextmanager
 def running(cloud: clouds.Cloud) -> Iterator[None]:
     """Have both for a while."""
     with contextlib.ExitStack() as stack:
