@@ -206,6 +206,8 @@ class Answer:
 
     :param short: bytes of the body that are announced and not sent
     :param hangs: never answers
+    :param announced: says how long the body is
+    :param junk: bytes of headers that mean nothing
     """
 
     status: int = 200
@@ -214,6 +216,7 @@ class Answer:
     short: int = 0
     hangs: bool = False
     announced: bool = True
+    junk: int = 0
 
 
 class Server:
@@ -275,6 +278,8 @@ class Server:
                 if one.announced:
                     length = len(one.body) + one.short
                     self.send_header('Content-Length', str(length))
+                for number in range(one.junk // 1024):
+                    self.send_header(f'X-{number}', 'x' * 1024)
                 if one.location is not None:
                     self.send_header('Location', one.location)
                 self.end_headers()
@@ -316,12 +321,11 @@ def network() -> Iterator[tuple[socket.socket, int]]:
 @contextlib.contextmanager
 def serving() -> Iterator[Server]:
     """A server in a network of its own."""
-    with network() as (listening, holder):
-        server = Server(listening, holder)
-        try:
-            yield server
-        finally:
-            server.close()
+    with (
+        network() as (listener, holder),
+        contextlib.closing(Server(listener, holder)) as server,
+    ):
+        yield server
 
 
 def _sha256(content: bytes) -> str:

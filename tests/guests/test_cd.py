@@ -83,6 +83,8 @@ def test_a_cd_of_old_may_hold_files_alone(guest):
     assert done.returncode == 1
     assert 'links, devices, special rights or odd names' in done.stderr
     assert guest.calls == []
+    # Not even what an earlier boot had.
+    assert (guest.run_directory / 'refused').exists()
 
 
 def test_a_cd_of_old_may_not_be_large(guest):

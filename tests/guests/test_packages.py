@@ -238,15 +238,16 @@ def test_the_rpm_lists_what_is_installed(tmp_path):
 
 @pytest.mark.parametrize('shell', machine.SHELLS)
 @pytest.mark.parametrize(
-    'script, verb, calls',
+    'script, verb, calls, console',
     [
-        ('prolog', 'start', ['prolog', 'deadline']),
-        ('prolog', 'stop', []),
-        ('epilog', 'stop', ['stop']),
+        ('prolog', 'start', ['prolog', 'deadline'], 'console'),
+        ('prolog', 'start', ['prolog', 'deadline'], 'no/console'),
+        ('prolog', 'stop', [], 'console'),
+        ('epilog', 'stop', ['stop'], 'console'),
     ],
 )
 def test_scripts_of_old_init_call_the_agent(
-    tmp_path, shell, script, verb, calls
+    tmp_path, shell, script, verb, calls, console
 ):
     agent = tmp_path / 'agent'
     agent.write_text('#!/bin/sh\necho "$1" >> "$0.calls"\nexit 3\n')
@@ -265,7 +266,7 @@ def test_scripts_of_old_init_call_the_agent(
             env={
                 'HEPIX_CONTEXT_AGENT': str(agent),
                 'HEPIX_CONTEXT_RUN': str(run),
-                'HEPIX_CONTEXT_CONSOLE': str(tmp_path / 'console'),
+                'HEPIX_CONTEXT_CONSOLE': str(tmp_path / console),
             },
             pass_fds=[open_],
             capture_output=True,
