@@ -17,7 +17,6 @@ from tests.guests import qemu
 
 pytestmark = pytest.mark.timeout(3600)
 
-#: Machine-readable times of systemd, in microseconds since the boot.
 _PROLOG = 'hepix-context-prolog.service'
 _EPILOG = 'hepix-context-epilog.service'
 
