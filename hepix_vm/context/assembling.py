@@ -9,6 +9,7 @@ import dataclasses
 import time
 
 from hepix_vm.catalogue import reader
+from hepix_vm.context import answering
 from hepix_vm.context import application
 from hepix_vm.context import asking
 from hepix_vm.context import audit
@@ -110,9 +111,9 @@ def parts(
         ).variant_of,
         features_of=features_of,
         audit=audit.Audit(settings.audit),
-        most=settings.most,
+        bound=answering.Bound(settings.most),
         refusal=(
-            application.REFUSAL_BEHIND_NEUTRON
+            answering.REFUSAL_BEHIND_NEUTRON
             if settings.variants.neutron
             else b''
         ),
