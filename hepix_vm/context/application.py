@@ -238,7 +238,7 @@ _NAMES = {
 def _at_most(what: asking.What) -> float:
     """Seconds that facts may be old: a rebuilt server has another image."""
     if what in _NAMES or what is What.INDEX:
-        return identities.SOON
+        return identities.CURRENT
     return math.inf
 
 

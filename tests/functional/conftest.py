@@ -14,6 +14,7 @@ from tests.cloud import cloud as clouds
 from tests.cloud import hepix
 from tests.cloud import launch
 from tests.cloud import waits
+from tests.functional import fronts
 
 #: The modules that share a cloud of the session: those of a line run in one
 #: process. Two lines of the same cloud may run at the same time, in a cloud
@@ -62,11 +63,12 @@ SHARING = (
         ),
     ),
     ('neutron', ('test_context_neutron',)),
+    ('chain', ('test_guest_context',)),
 )
 #: What takes longest, longest first, by seconds on two busy cores. What is
 #: not named takes less; it comes last, so that both processes end together.
 LONGEST = (
-    *('cloud 0', 'cloud 1', 'guests 2', 'neutron 3'),
+    *('cloud 0', 'cloud 1', 'guests 2', 'neutron 3', 'test_boot'),
     *('test_catalogue_faults', 'test_catalogue_databases'),
     *('test_daemon_takeover', 'test_daemon_tooz'),
     *('test_notifications', 'test_catalogue_migrations'),
@@ -77,6 +79,7 @@ APART = {
     'HEPIX_VM_FRONTS': 'test_context_fronts.py',
     'HEPIX_VM_HARNESS': 'test_harness.py',
     'HEPIX_VM_NEUTRON': 'test_context_neutron.py',
+    'HEPIX_VM_CHAIN': 'test_guest_context.py',
 }
 collect_ignore = [
     module for name, module in APART.items() if not os.environ.get(name)
@@ -110,6 +113,17 @@ def neutron() -> Iterator[clouds.Cloud]:
     with (
         launch.work_directory() as work,
         launch.running(hepix.neutron_cloud_options(work), work) as running,
+    ):
+        yield running
+
+
+@pytest.fixture(scope='session')
+def chain() -> Iterator[clouds.Cloud]:
+    """The same with real machines in the networks, started once."""
+    with (
+        launch.work_directory() as work,
+        launch.running(hepix.chain_cloud_options(work), work) as running,
+        fronts.process_running(running),
     ):
         yield running
 

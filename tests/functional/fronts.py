@@ -48,6 +48,16 @@ def process(
 
 
 @contextlib.contextmanager
+def process_running(cloud: clouds.Cloud) -> Iterator[None]:
+    """Have the process alone for a while."""
+    cloud.start(process(cloud))
+    try:
+        yield
+    finally:
+        cloud.end_further(PROCESS)
+
+
+@contextlib.contextmanager
 def running(cloud: clouds.Cloud) -> Iterator[None]:
     """Have the process and a proxy for a while."""
     with contextlib.ExitStack() as stack:

@@ -124,6 +124,7 @@ def test_what_is_no_value_is_left_out(guest, server):
         'grace_secs': b'1\n2',
         'shutdowntime': b'',
         'hs23': b'1.2.3',
+        'hs23_job': b'5.',
     }
     _say(server, {'total_cpu': b'8\r\n', **bad}, {'job_id': b'a\x1b[1m'})
     assert guest.run('features').returncode == 0

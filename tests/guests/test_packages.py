@@ -94,6 +94,71 @@ def test_an_image_that_starts_otherwise_is_refused(tmp_path, more):
     assert 'install-agent: ' in done.stderr
 
 
+@pytest.mark.parametrize('shell', machine.SHELLS)
+@pytest.mark.parametrize(
+    'link, to',
+    [
+        ('lib', '/usr/lib'),
+        ('lib', 'usr/lib'),
+        ('lib', '../../../../usr/lib'),
+        ('lib', '/a/b/../../usr/./lib'),
+        ('usr/sbin', '{outside}'),
+        ('etc', '/{outside}'),
+        ('etc', '../outside'),
+        ('etc/profile.d', '{outside}'),
+        ('usr/lib/systemd/system/timers.target.wants', '{outside}'),
+        ('usr/sbin/hepix-context', '{outside}'),
+        ('usr/sbin/hepix-context', '{outside}/victim'),
+        ('usr/sbin/hepix-context.new', '{outside}/victim'),
+        ('etc/hepix-context.conf', '{outside}/victim'),
+        ('etc/hepix-context.conf.new', '{outside}/new'),
+    ],
+)
+def test_links_of_an_image_lead_nowhere_else(tmp_path, shell, link, to):
+    """As in the image, where an absolute one begins at its own root."""
+    outside = tmp_path / 'outside'
+    outside.mkdir()
+    (outside / 'victim').write_text('not ours\n')
+    root = tmp_path / 'root'
+    units = root / 'usr/lib/systemd/system'
+    units.mkdir(parents=True)
+    (root / 'usr/lib/systemd/systemd').touch()
+    (root / link).parent.mkdir(parents=True, exist_ok=True)
+    (root / link).symlink_to(to.format(outside=outside))
+    program = [str(shutil.which(shell))]
+    if shell == 'busybox':
+        program.append('sh')
+    done = subprocess.run(
+        [*program, str(HERE / 'install-agent'), str(root)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in outside.iterdir()] == ['victim']
+    assert (outside / 'victim').read_text() == 'not ours\n'
+    assert {path.name for path in units.iterdir() if path.is_file()} == set(
+        UNITS
+    )
+    names = {path.name for path in root.rglob('*')}
+    assert {'hepix-context', 'hepix-context.conf'} <= names
+
+
+@pytest.mark.parametrize(
+    'link, to, because',
+    [
+        ('usr/sbin', 'sbin', 'links without end'),
+        ('usr/sbin/hepix-context/x', '.', 'expected no directory'),
+    ],
+)
+def test_an_image_that_cannot_take_it_is_refused(tmp_path, link, to, because):
+    (tmp_path / link).parent.mkdir(parents=True)
+    (tmp_path / link).symlink_to(to)
+    done = _install(tmp_path, 'systemd')
+    assert done.returncode == 1
+    assert because in done.stderr
+
+
 def test_the_epilog_is_after_all_and_waits_for_no_network():
     unit = 'hepix-context-epilog.service'
     after = _words(unit, 'After')
@@ -173,15 +238,16 @@ def test_the_rpm_lists_what_is_installed(tmp_path):
 
 @pytest.mark.parametrize('shell', machine.SHELLS)
 @pytest.mark.parametrize(
-    'script, verb, calls',
+    'script, verb, calls, console',
     [
-        ('prolog', 'start', ['prolog', 'deadline']),
-        ('prolog', 'stop', []),
-        ('epilog', 'stop', ['stop']),
+        ('prolog', 'start', ['prolog', 'deadline'], 'console'),
+        ('prolog', 'start', ['prolog', 'deadline'], 'no/console'),
+        ('prolog', 'stop', [], 'console'),
+        ('epilog', 'stop', ['stop'], 'console'),
     ],
 )
 def test_scripts_of_old_init_call_the_agent(
-    tmp_path, shell, script, verb, calls
+    tmp_path, shell, script, verb, calls, console
 ):
     agent = tmp_path / 'agent'
     agent.write_text('#!/bin/sh\necho "$1" >> "$0.calls"\nexit 3\n')
@@ -200,7 +266,7 @@ def test_scripts_of_old_init_call_the_agent(
             env={
                 'HEPIX_CONTEXT_AGENT': str(agent),
                 'HEPIX_CONTEXT_RUN': str(run),
-                'HEPIX_CONTEXT_CONSOLE': str(tmp_path / 'console'),
+                'HEPIX_CONTEXT_CONSOLE': str(tmp_path / console),
             },
             pass_fds=[open_],
             capture_output=True,

@@ -335,7 +335,7 @@ def test_whatever_is_sent_has_one_of_four_answers(path, method, sent):
     ('script', 'path', 'at_most'),
     [
         *[
-            ('/context', f'/{name}', identities.SOON)
+            ('/context', f'/{name}', identities.CURRENT)
             for name in (
                 '',
                 'default.tgz',
