@@ -3,6 +3,7 @@
 
 from collections.abc import Mapping
 import contextlib
+import dataclasses
 import functools
 import pathlib
 import types
@@ -12,10 +13,12 @@ from cryptography.hazmat.primitives import serialization
 
 from hepix_vm.catalogue import database
 from hepix_vm.catalogue import migrations
+from hepix_vm.context import vendordata
 from tests.cloud import cloud as clouds
 from tests.cloud import configuration
 from tests.cloud import options as opts
 from tests.cloud import supervisor
+from tests import worker
 
 CHECKOUT = supervisor.ROOT
 DATABASE = 'hepix_vm'
@@ -29,6 +32,7 @@ PROTECTIONS = (
 )
 CONTEXT_APP = 'hepix_vm.context.wsgi:app_factory'
 GUESTS = frozenset({'cinder', 'libvirt'})
+CHAIN = frozenset({'libvirt', 'neutron'})
 
 PROLOG = """#!/bin/sh
 # Runs before the network is configured.
@@ -46,6 +50,9 @@ ratings:
 wall_limits:
   - {project: '*', seconds: 259200}
 """
+
+DRAIN_GRACE = 7 * 86400
+"""Seconds until servers of a withdrawn image are to have ended."""
 
 
 def config_file(work: pathlib.Path) -> pathlib.Path:
@@ -151,6 +158,9 @@ def prepare(cloud: clouds.Cloud, more: opts.Sections) -> None:
         sections(connection, work, cloud.environment()),
         {'context': {'metadata_proxy_shared_secret': cloud.metadata_secret}},
     )
+    if cloud.site.options.vendordata is not None:
+        tokens = {'keystone_authtoken': cloud.site.token('nova')}
+        content = configuration.merge(content, tokens)
     path.write_text(configuration.render(configuration.merge(content, more)))
     path.chmod(0o640)
 
@@ -165,18 +175,35 @@ def guests_cloud_options(work: pathlib.Path) -> opts.CloudOptions:
     )
 
 
-def neutron_cloud_options(work: pathlib.Path) -> opts.CloudOptions:
+def neutron_cloud_options(
+    work: pathlib.Path,
+    parts: frozenset[str] = frozenset({'neutron'}),
+    more: opts.Sections = types.MappingProxyType({}),
+) -> opts.CloudOptions:
     """Return the same of a cloud with networks, in front of the metadata."""
-    return hepix_cloud_options(
-        work,
-        opts.ALL | {'neutron'},
-        {
-            'context': {
-                'behind': 'neutron',
-                'signing_key': str(signing_key(work)),
-                'ratings_file': str(ratings_file(work)),
-            }
-        },
+    context = {
+        'context': {
+            'behind': 'neutron',
+            'signing_key': str(signing_key(work)),
+            'ratings_file': str(ratings_file(work)),
+        }
+    }
+    return hepix_cloud_options(work, opts.ALL | parts, {**context, **more})
+
+
+def chain_cloud_options(work: pathlib.Path) -> opts.CloudOptions:
+    """Return the same of a cloud with networks and real machines in them.
+
+    Servers of a withdrawn image are told to end, and config drives have the
+    context, once its own process runs.
+    """
+    kvm = worker.boots_with_kvm()
+    return dataclasses.replace(
+        neutron_cloud_options(
+            work, CHAIN, {'withdraw': {'drain_grace': str(DRAIN_GRACE)}}
+        ),
+        vendordata=vendordata.PATH,
+        virt_type='kvm' if kvm else 'qemu',
     )
 
 

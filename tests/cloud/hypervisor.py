@@ -42,6 +42,7 @@ unix_sock_rw_perms = "0700"
 auth_unix_rw = "none"
 auth_unix_ro = "none"
 log_outputs = "3:stderr"
+ovs_timeout = 120
 """
 
 

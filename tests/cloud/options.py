@@ -48,6 +48,11 @@ class CloudOptions:
     """``module:callable``, a paste application factory that nova's metadata
     service serves under ``/context``, ``/machinefeatures`` and
     ``/jobfeatures``."""
+    vendordata: str | None = None
+    """Path under which the process ``context`` tells nova what is on config
+    drives, as ``hepix``; it is started by who wants it."""
+    virt_type: str = 'qemu'
+    """What libvirt's machines run on: ``qemu`` or ``kvm``."""
     glance_guard: str | None = None
     """``module:callable``, a paste filter factory, put behind ``context`` in
     the pipelines of glance that ask keystone."""

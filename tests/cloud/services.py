@@ -16,6 +16,7 @@ from tests.cloud import ports
 from tests.cloud import site as sites
 from tests.cloud import steps
 from tests.cloud import supervisor
+from tests.cloud import switch
 from tests.cloud import volumes
 
 PORTS = (
@@ -28,6 +29,8 @@ PORTS = (
     'network',
     'front',
     'context',
+    'vendordata',
+    'nova-vendordata',
     'rabbitmq',
     'rabbitmq-dist',
     'epmd',
@@ -296,8 +299,14 @@ def _compute(site: sites.Site) -> steps.Service:
         str(site.layout.work),
     )
     _bind_libvirt(site)
+    argv = volumes.separate(site, (*launcher, *plain.argv))
+    if neutron.PART not in site.options.parts:
+        return dataclasses.replace(plain, argv=argv)
+    # The interfaces of machines are ports of the switch.
     return dataclasses.replace(
-        plain, argv=volumes.separate(site, (*launcher, *plain.argv))
+        plain,
+        argv=switch.inside(site, *argv),
+        needs=(*plain.needs, 'ovs-bridge'),
     )
 
 

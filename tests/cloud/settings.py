@@ -147,7 +147,7 @@ def nova(site: sites.Site) -> Sections:
             # Servers of tests do next to nothing.
             'initial_cpu_allocation_ratio': 64,
         },
-        'api': {'auth_strategy': 'keystone'},
+        'api': {'auth_strategy': 'keystone', **_vendordata(site)},
         'api_database': _database(site, 'nova_api'),
         'database': _database(site, 'nova'),
         'cinder': site.credentials('nova'),
@@ -168,9 +168,23 @@ def nova(site: sites.Site) -> Sections:
         },
         'serial_console': {'enabled': False},
         'spice': {'enabled': False},
+        'vendordata_dynamic_auth': site.credentials('nova'),
         'vnc': {'enabled': False},
         **_scheduling(site),
         **_guests(site),
+    }
+
+
+def _vendordata(site: sites.Site) -> dict[str, Value]:
+    path = site.options.vendordata
+    if path is None:
+        return {}
+    return {
+        'vendordata_providers': 'StaticJSON,DynamicJSON',
+        'vendordata_dynamic_targets': f'hepix@{site.url("context")}{path}',
+        # A busy machine is no process that is away.
+        'vendordata_dynamic_connect_timeout': 60,
+        'vendordata_dynamic_read_timeout': 60,
     }
 
 
@@ -190,7 +204,7 @@ def _guests(site: sites.Site) -> dict[str, dict[str, Value]]:
     }
     return {
         'libvirt': {
-            'virt_type': 'qemu',
+            'virt_type': site.options.virt_type,
             'cpu_mode': 'none',
             'images_type': 'qcow2',
             'inject_partition': -2,

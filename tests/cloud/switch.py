@@ -18,7 +18,11 @@ PROGRAMS = ('ip', 'nsenter', 'ovs-vsctl', 'ovs-vswitchd', 'ovsdb-tool')
 SCHEMA = '/usr/share/openvswitch/vswitch.ovsschema'
 PORT = 6640
 """Of its database; in the network node, each cloud has this one."""
-_REACHED = ('rabbitmq', 'keystone', 'network', 'nova-metadata', 'front')
+_REACHED = (
+    *('rabbitmq', 'keystone', 'network', 'nova-metadata', 'front'),
+    # A hypervisor that is in there, too.
+    *('glance', 'placement', 'cinder-api', 'context'),
+)
 _ENTER = 'exec nsenter --target "$(cat "$0")" --mount --net -- "$@"'
 
 

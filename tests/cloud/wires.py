@@ -104,13 +104,16 @@ def _ports(cloud: clouds.Cloud, query: Mapping[str, str]) -> list[Any]:
 
 
 @contextlib.contextmanager
-def network(cloud: clouds.Cloud, cidr: str) -> Iterator[Network]:
+def network(
+    cloud: clouds.Cloud, cidr: str, *, shared: bool = False
+) -> Iterator[Network]:
     """Have a network of the administrator's, and DHCP in it.
 
     :param cidr: its addresses, such as ``10.7.0.0/24``
+    :param shared: whether users may have servers in it
     :raises errors.NotReady: when nothing serves it, with the agent's log
     """
-    made = _made(cloud, 'network', name=cidr)
+    made = _made(cloud, 'network', name=cidr, shared=shared)
     try:
         subnet = _made(
             cloud,

@@ -14,6 +14,7 @@ from tests.cloud import cloud as clouds
 from tests.cloud import hepix
 from tests.cloud import launch
 from tests.cloud import waits
+from tests.functional import fronts
 
 #: The modules that share a cloud of the session: those of a line run in one
 #: process. Two lines of the same cloud may run at the same time, in a cloud
@@ -25,6 +26,8 @@ SHARING = (
             'test_adopting',
             'test_concurrency',
             'test_context',
+            'test_context_fronts',
+            'test_context_vendordata',
             'test_derived_images',
             'test_explain',
             'test_features',
@@ -60,6 +63,7 @@ SHARING = (
         ),
     ),
     ('neutron', ('test_context_neutron',)),
+    ('chain', ('test_guest_context',)),
 )
 #: What takes longest, longest first, by seconds on two busy cores. What is
 #: not named takes less; it comes last, so that both processes end together.
@@ -72,8 +76,10 @@ LONGEST = (
 #: Modules with an environment of tox of their own, by what asks for them.
 APART = {
     'HEPIX_VM_CONCURRENCY': 'test_concurrency.py',
+    'HEPIX_VM_FRONTS': 'test_context_fronts.py',
     'HEPIX_VM_HARNESS': 'test_harness.py',
     'HEPIX_VM_NEUTRON': 'test_context_neutron.py',
+    'HEPIX_VM_CHAIN': 'test_guest_context.py',
 }
 collect_ignore = [
     module for name, module in APART.items() if not os.environ.get(name)
@@ -107,6 +113,17 @@ def neutron() -> Iterator[clouds.Cloud]:
     with (
         launch.work_directory() as work,
         launch.running(hepix.neutron_cloud_options(work), work) as running,
+    ):
+        yield running
+
+
+@pytest.fixture(scope='session')
+def chain() -> Iterator[clouds.Cloud]:
+    """The same with real machines in the networks, started once."""
+    with (
+        launch.work_directory() as work,
+        launch.running(hepix.chain_cloud_options(work), work) as running,
+        fronts.process_running(running),
     ):
         yield running
 

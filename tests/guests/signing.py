@@ -96,7 +96,7 @@ def signing(url: str, headers: Sequence[tuple[str, str]]) -> Iterator[Agent]:
 
     :param url: of the server, in the network of the tests
     """
-    with site.listening() as (listener, holder):
+    with site.network() as (listener, holder):
         agent = Agent(listener, holder, url, headers)
         with contextlib.closing(agent):
             yield agent

@@ -124,6 +124,7 @@ def about(
     files: dict[str, bytes],
     serial: int = 7,
     expires: int | None = NEVER,
+    directories: tuple[str, ...] = (),
 ) -> Bundle:
     """A tar with the manifest that the site would write."""
     return Bundle(
@@ -144,6 +145,7 @@ def about(
                     )
                     for name, content in sorted(files.items())
                 ),
+                directories,
             )
         ),
     )
@@ -290,10 +292,10 @@ class Server:
 
 
 @contextlib.contextmanager
-def listening() -> Iterator[tuple[socket.socket, int]]:
-    """What listens at the metadata address of a network of its own.
+def network() -> Iterator[tuple[socket.socket, int]]:
+    """A network namespace with the metadata address.
 
-    And the process that holds the network.
+    :returns: a socket that listens there, and the process that holds it
     """
     ours, theirs = socket.socketpair()
     root = () if os.geteuid() == 0 else ('--map-root-user',)
@@ -320,7 +322,7 @@ def listening() -> Iterator[tuple[socket.socket, int]]:
 def serving() -> Iterator[Server]:
     """A server in a network of its own."""
     with (
-        listening() as (listener, holder),
+        network() as (listener, holder),
         contextlib.closing(Server(listener, holder)) as server,
     ):
         yield server

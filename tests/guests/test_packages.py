@@ -95,6 +95,71 @@ def test_an_image_that_starts_otherwise_is_refused(tmp_path, more):
     assert 'install-agent: ' in done.stderr
 
 
+@pytest.mark.parametrize('shell', machine.SHELLS)
+@pytest.mark.parametrize(
+    'link, to',
+    [
+        ('lib', '/usr/lib'),
+        ('lib', 'usr/lib'),
+        ('lib', '../../../../usr/lib'),
+        ('lib', '/a/b/../../usr/./lib'),
+        ('usr/sbin', '{outside}'),
+        ('etc', '/{outside}'),
+        ('etc', '../outside'),
+        ('etc/profile.d', '{outside}'),
+        ('usr/lib/systemd/system/timers.target.wants', '{outside}'),
+        ('usr/sbin/hepix-context', '{outside}'),
+        ('usr/sbin/hepix-context', '{outside}/victim'),
+        ('usr/sbin/hepix-context.new', '{outside}/victim'),
+        ('etc/hepix-context.conf', '{outside}/victim'),
+        ('etc/hepix-context.conf.new', '{outside}/new'),
+    ],
+)
+def test_links_of_an_image_lead_nowhere_else(tmp_path, shell, link, to):
+    """As in the image, where an absolute one begins at its own root."""
+    outside = tmp_path / 'outside'
+    outside.mkdir()
+    (outside / 'victim').write_text('not ours\n')
+    root = tmp_path / 'root'
+    units = root / 'usr/lib/systemd/system'
+    units.mkdir(parents=True)
+    (root / 'usr/lib/systemd/systemd').touch()
+    (root / link).parent.mkdir(parents=True, exist_ok=True)
+    (root / link).symlink_to(to.format(outside=outside))
+    program = [str(shutil.which(shell))]
+    if shell == 'busybox':
+        program.append('sh')
+    done = subprocess.run(
+        [*program, str(HERE / 'install-agent'), str(root)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in outside.iterdir()] == ['victim']
+    assert (outside / 'victim').read_text() == 'not ours\n'
+    assert {path.name for path in units.iterdir() if path.is_file()} == set(
+        UNITS
+    )
+    names = {path.name for path in root.rglob('*')}
+    assert {'hepix-context', 'hepix-context.conf'} <= names
+
+
+@pytest.mark.parametrize(
+    'link, to, because',
+    [
+        ('usr/sbin', 'sbin', 'links without end'),
+        ('usr/sbin/hepix-context/x', '.', 'expected no directory'),
+    ],
+)
+def test_an_image_that_cannot_take_it_is_refused(tmp_path, link, to, because):
+    (tmp_path / link).parent.mkdir(parents=True)
+    (tmp_path / link).symlink_to(to)
+    done = _install(tmp_path, 'systemd')
+    assert done.returncode == 1
+    assert because in done.stderr
+
+
 def test_the_epilog_is_after_all_and_waits_for_no_network():
     unit = 'hepix-context-epilog.service'
     after = _words(unit, 'After')

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+import itertools
 from pathlib import Path
 import random
 import re
@@ -80,7 +81,8 @@ _ODD = [
     *(b' ', b'  ', b'\n', b'\n\n', b'\t', b'\r\n', b'\0', b'\xff', b'0', b'-'),
     *(b'9' * 19, b'../', b'/', b'.', b'$(id)', b'file: ', b'serial: 1\n'),
     *(b'0644', b'0755', b'1' * 64, b'expires: 2026-99-99T99:99:99Z\n'),
-    *(b'created: 2026-02-31T00:00:00Z\n', *_LINES),
+    *(b'created: 2026-02-31T00:00:00Z\n', b'directory: d\n', *_LINES),
+    *(b'directory: d/e\ndirectory: f\n', b'directory: ../x\n'),
 ]
 
 
@@ -111,14 +113,17 @@ def _text(chance: random.Random) -> bytes:
 def _plain(text: bytes) -> bytes:
     """The same without what may differ: order, last end, odd days."""
     lines = text.removesuffix(b'\n').split(b'\n')
-    head = [line for line in lines if not line.startswith(b'file: ')]
-    files = [line for line in lines if line.startswith(b'file: ')]
-    files.sort(key=lambda line: line.split(b' ')[-1].split(b'/'))
-    moment = (
-        rb'(created|expires): \d{4}-[01]\d-[0-3]\dT[0-2]\d:[0-5]\d:[0-5]\dZ'
+    listed: dict[bytes, list[bytes]] = {b'file:': [], b'directory:': []}
+    head = []
+    for line in lines:
+        listed.get(line.partition(b' ')[0], head).append(line)
+    for some in listed.values():
+        some.sort(key=lambda line: line.split(b' ')[-1].split(b'/'))
+    plain = b'\n'.join([*head, *itertools.chain(*listed.values()), b''])
+    moment = rb'\d{4}-[01]\d-[0-3]\dT[0-2]\d:[0-5]\d:[0-5]\dZ'
+    return re.sub(
+        rb'(created|expires): ' + moment, rb'\1: 2026-01-01T00:00:00Z', plain
     )
-    plain = b'\n'.join([*head, *files, b''])
-    return re.sub(moment, rb'\1: 2026-01-01T00:00:00Z', plain)
 
 
 def _expected(text: bytes) -> list[str]:
