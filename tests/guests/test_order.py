@@ -96,6 +96,23 @@ def test_a_script_that_fails_is_told(guest, server):
     assert server.asked[-1] == f'/context/failed/{bundle.sha256}'
 
 
+def test_a_prolog_that_was_cut_off_has_failed(guest, server):
+    """Where it hangs, what started the agent ends both."""
+    bundle = site.made(
+        {
+            'prolog.sh': b'kill -9 "$PPID"\n',
+            'epilog.sh': site.script('epilog'),
+        }
+    )
+    server.say(bundle.answers())
+    assert guest.run('epilog').returncode == -9
+    (guest.run_directory / 'epilog').unlink()
+    done = guest.run('epilog')
+    assert done.returncode == 1, done.stderr
+    assert guest.calls == ['epilog start']
+    assert server.asked[-1] == f'/context/failed/{bundle.sha256}'
+
+
 def test_a_site_that_hears_nothing_changes_nothing(guest, server):
     bundle = site.made()
     answers = bundle.answers()
