@@ -34,6 +34,7 @@ SHARING = (
             'test_glance_hardening',
             'test_glance_import',
             'test_glance_policy',
+            'test_guest_agent',
             'test_nova_filter',
             'test_nova_guard',
             'test_paths',
