@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from collections.abc import Mapping
 import contextlib
 import dataclasses
 import os
@@ -15,7 +14,6 @@ from hepix_vm.context import facts
 from hepix_vm.context import source as source_
 from hepix_vm.operations import context
 from tests.guests import cloud
-from tests.guests import debian
 from tests.guests import initrd
 from tests.guests import qemu
 from tests.guests import releases
@@ -36,6 +34,7 @@ done
 name=${{0##*/}}
 note "${{name%.sh}} $1 up:$up"
 """
+_PROLOG = 'hepix-context-prolog.service'
 _USER = f"""\
 #!/bin/sh
 {qemu.NOTE}
@@ -43,9 +42,16 @@ note user begins
 %s
 note user ends
 """
+#: A machine that is emulated on a busy one takes its time for everything.
 _CONFIGURATION = """\
+cd_wait = 1200
+timeout = 120
 features_pause = 0
 signature = required
+"""
+_SLOW = """\
+[Service]
+TimeoutStartSec=infinity
 """
 
 
@@ -66,12 +72,11 @@ class Boot:
 class Bench:
     """A release with the agent in it, for several machines.
 
-    :param folder: for the disk and what machines write
+    :param folder: for what machines write
     """
 
     def __init__(self, number: str, folder: Path) -> None:
         self.release = releases.made(number)
-        self.disk = debian.disk(self.release, folder)
         self.key = site.Key()
         self._folder = folder
         self._site = folder / 'site'
@@ -87,12 +92,10 @@ class Bench:
         *,
         cd: str = 'context',
         arguments: str = '',
-        overlay: Mapping[str, bytes] | None = None,
     ) -> Iterator[Boot]:
         """A machine that boots.
 
         :param cd: ``context``, that of the site; ``drive``, Nova's
-        :param overlay: files of this machine
         """
         folder = Path(tempfile.mkdtemp(dir=self._folder))
         answering = cloud.Cloud(self._site, self.key, user_data)
@@ -103,16 +106,15 @@ class Bench:
         files = {
             'etc/hepix-context.pem': self.key.public,
             'etc/hepix-context.conf': _CONFIGURATION.encode(),
-            **(overlay or {}),
+            f'etc/systemd/system/{_PROLOG}.d/slow.conf': _SLOW.encode(),
         }
         with (
             cloud.serving(answering) as holder,
             qemu.running(
                 folder,
                 self.release,
-                self.disk,
                 holder,
-                overlay=files,
+                files=files,
                 cd=folder / 'cd',
                 arguments=arguments,
             ) as guest,

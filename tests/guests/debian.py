@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Disks of real Debian machines with the agent in them.
+"""What makes a machine for tests of a release of Debian.
 
-The agent's own installer puts it into a copy of the release's directory, and
-``mkfs.ext4 -d`` makes that the disk: seconds, so nothing of it is kept.
+The agent, put there by its own installer, and what the test needs come with
+the initrd, over the root before that is used: the disk is kept as it is.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-import shutil
 import subprocess
 
 from tests.guests import drivers
@@ -18,7 +17,6 @@ from tests.guests import machine
 from tests.guests import releases
 
 INSTALLER = machine.AGENT.with_name('install-agent')
-_DISK = '900M'
 #: Units that only cost time in a machine that lives for a minute.
 _MASKED = (
     *('apt-daily.timer', 'apt-daily-upgrade.timer', 'dpkg-db-backup.timer'),
@@ -70,50 +68,46 @@ _ENABLED = {
 }
 
 
-def disk(debian: releases.Debian, folder: Path) -> Path:
-    """The disk of a release with the agent in it.
-
-    :param folder: for the disk and what is needed on the way; exists
-    """
-    root = debian.copy(folder / 'root')
-    subprocess.run(['sh', str(INSTALLER), str(root)], check=True)
-    equip(root)
-    made = folder / 'disk'
-    releases.run(
-        folder / 'mkfs.log',
-        ['mkfs.ext4', '-q', '-F', '-d', str(root), str(made), _DISK],
-    )
-    shutil.rmtree(root)
-    return made
-
-
 def start(
-    debian: releases.Debian, folder: Path, overlay: Mapping[str, bytes]
+    debian: releases.Debian, folder: Path, files: Mapping[str, bytes]
 ) -> Path:
-    """The archive that a machine starts with; see :func:`initrd.image`."""
+    """What a machine starts with; see :func:`initrd.image`.
+
+    :param folder: for what is needed on the way; exists
+    :param files: of this machine
+    """
     root, cd = (
         drivers.needed(debian.root, debian.version, names)
         for names in (drivers.ROOT, drivers.CD)
     )
+    over = folder / 'over'
+    over.mkdir()
+    subprocess.run(['sh', str(INSTALLER), str(over), 'systemd'], check=True)
+    _equip(over)
+    for name, content in files.items():
+        _write(over / name, content)
     made = folder / 'initrd'
     made.write_bytes(
-        initrd.image(tuple(root.values()), tuple(cd.values()), overlay)
+        initrd.image(tuple(root.values()), tuple(cd.values()), over)
     )
     return made
 
 
-def equip(root: Path) -> None:
+def _equip(root: Path) -> None:
     """What the tests need in a machine, and nothing that they do not."""
     for name, text in _TREE.items():
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-        path.chmod(0o755 if text.startswith('#!') else 0o644)
+        _write(root / name, text.encode())
     units = root / 'etc/systemd/system'
     for unit in _MASKED:
         _link(units / unit, '/dev/null')
     for target, wanted in _ENABLED.items():
         _link(units / f'{target}.wants' / Path(wanted).name, wanted)
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    path.chmod(0o755 if content.startswith(b'#!') else 0o644)
 
 
 def _link(path: Path, target: str) -> None:

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from collections.abc import Sequence
 from pathlib import Path
 import stat
@@ -44,14 +43,13 @@ exec $bb switch_root /root /sbin/init
 def image(
     early: Sequence[bytes],
     cd: Sequence[bytes],
-    overlay: Mapping[str, bytes],
+    overlay: Path,
 ) -> bytes:
     """Make the archive that the kernel unpacks.
 
     :param early: drivers of the root
     :param cd: drivers of CDs, which are loaded when asked for
-    :param overlay: files that are put over the root before it is used; those
-        that begin with ``#!`` are programs
+    :param overlay: a directory that is put over the root before that is used
     """
     made = _Archive()
     for name in ('proc', 'sys', 'dev', 'root', 'overlay'):
@@ -61,9 +59,12 @@ def image(
     for folder, modules in (('root-drivers', early), ('cd-drivers', cd)):
         for number, content in enumerate(modules):
             made.file(f'{folder}/{number:02}', content, 0o644)
-    for name, content in overlay.items():
-        mode = 0o755 if content.startswith(b'#!') else 0o644
-        made.file(f'overlay/{name.lstrip("/")}', content, mode)
+    for path in sorted(overlay.rglob('*')):
+        name = f'overlay/{path.relative_to(overlay)}'
+        if path.is_symlink():
+            made.link(name, str(path.readlink()))
+        elif path.is_file():
+            made.file(name, path.read_bytes(), path.stat().st_mode & 0o777)
     return made.whole()
 
 
@@ -87,6 +88,11 @@ class _Archive:
         """Add a file and the directories that it needs."""
         self.directory(str(Path(name).parent))
         self._add(name, content, stat.S_IFREG | mode)
+
+    def link(self, name: str, to: str) -> None:
+        """Add a symbolic link and the directories that it needs."""
+        self.directory(str(Path(name).parent))
+        self._add(name, to.encode(), stat.S_IFLNK | 0o777)
 
     def whole(self) -> bytes:
         """All of it."""

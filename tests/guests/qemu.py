@@ -36,7 +36,8 @@ note() {
 _PROCESSOR = 'max,-cx16'
 _KERNEL = (
     'root=/dev/vda rw console=ttyS0 quiet systemd.getty_auto=no'
-    ' net.ifnames=0 systemd.show_status=no panic=-1'
+    ' net.ifnames=0 systemd.show_status=no panic=-1 mitigations=off'
+    f' systemd.default_timeout_start_sec={LIMIT}'
 )
 
 
@@ -142,22 +143,20 @@ class Guest:
 def running(
     folder: Path,
     release: releases.Debian,
-    disk: Path,
     holder: int,
     *,
-    overlay: Mapping[str, bytes],
+    files: Mapping[str, bytes],
     cd: Path | None = None,
     arguments: str = '',
 ) -> Iterator[Guest]:
     """A machine that boots now.
 
     :param folder: for what it writes
-    :param disk: is not changed
     :param holder: the process whose network it is in
-    :param overlay: files that are put over those of the disk
+    :param files: of this machine, over those of the disk, which is not changed
     :param arguments: more of the kernel's
     """
-    start = debian.start(release, folder, overlay)
+    start = debian.start(release, folder, files)
     drive = [f'file={cd},media=cdrom,if=ide,readonly=on,format=raw']
     ours, theirs = socket.socketpair()
     with ours, theirs:
@@ -172,7 +171,10 @@ def running(
             *('-smbios', 'type=1,product=OpenStack Nova'),
             *('-kernel', str(release.kernel), '-initrd', str(start)),
             *('-append', f'{_KERNEL} {arguments}'),
-            *('-drive', f'file={disk},if=virtio,format=raw,snapshot=on'),
+            *(
+                '-drive',
+                f'file={release.disk},if=virtio,format=raw,snapshot=on',
+            ),
             *(('-drive', *drive) if cd else ()),
             *('-netdev', 'user,id=net'),
             *('-device', f'virtio-net-pci,netdev=net,mac={cloud.MAC}'),

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Releases of Debian as directories, made without a mount or a boot.
+"""Releases of Debian as directories and disks, made without a mount or a boot.
 
-``mmdebstrap`` makes one; it is kept between runs under the digest of this
-recipe. Its kernel is taken out of its package, with the drivers of QEMU's
-machine, and stands beside it.
+``mmdebstrap`` makes one. Its kernel is taken out of its package, with the
+drivers of QEMU's machine, and stands beside it, as does a disk of the same
+(``mkfs.ext4 -d``). All is kept between runs under the digest of this recipe.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ PACKAGES = (
     *('systemd-sysv', 'udev', 'dbus', 'kmod', 'iproute2', 'netbase'),
     *('e2fsprogs', 'cloud-init'),
 )
+_DISK = '900M'
 _UNWANTED = ('doc', 'info', 'locale', 'man')
 #: Inside: the kernel's package wants tools that make another initrd.
 _KERNEL = r"""
@@ -57,7 +58,7 @@ RELEASES = {
 class Debian:
     """A release without the agent; read only, since it is kept.
 
-    :param folder: with ``root`` and ``vmlinuz``
+    :param folder: with ``root``, ``vmlinuz`` and ``disk``
     """
 
     number: str
@@ -72,6 +73,11 @@ class Debian:
     def kernel(self) -> Path:
         """What QEMU boots."""
         return self.folder / 'vmlinuz'
+
+    @property
+    def disk(self) -> Path:
+        """The root directory as a disk."""
+        return self.folder / 'disk'
 
     @property
     def version(self) -> str:
@@ -108,7 +114,7 @@ def _build(release: Release, folder: Path) -> None:
         raise PermissionError('a Debian machine is made by root: run as root')
     folder.mkdir()
     root = folder / 'root'
-    run(
+    _run(
         folder / 'mmdebstrap.log',
         [
             *('mmdebstrap', '--variant=apt', '--format=directory'),
@@ -121,6 +127,13 @@ def _build(release: Release, folder: Path) -> None:
         ],
     )
     _put_kernel(root, folder)
+    _run(
+        folder / 'mkfs.log',
+        [
+            *('mkfs.ext4', '-q', '-F', '-d', str(root)),
+            *(str(folder / 'disk'), _DISK),
+        ],
+    )
 
 
 def _put_kernel(root: Path, folder: Path) -> None:
@@ -132,14 +145,14 @@ def _put_kernel(root: Path, folder: Path) -> None:
     version = modules.name
     shutil.copy(kernel / f'boot/vmlinuz-{version}', folder / 'vmlinuz')
     log = folder / 'depmod.log'
-    run(log, ['depmod', '--basedir', str(kernel), version])
+    _run(log, ['depmod', '--basedir', str(kernel), version])
     for path, content in drivers.needed(kernel, version, drivers.ALL).items():
         target = root / 'usr' / path.with_suffix('').with_suffix('.ko')
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content)
     for name in ('modules.builtin', 'modules.order'):
         shutil.copy(modules / name, root / 'usr/lib/modules' / version)
-    run(log, ['depmod', '--basedir', str(root), version])
+    _run(log, ['depmod', '--basedir', str(root), version])
     shutil.rmtree(kernel)
 
 
@@ -147,7 +160,7 @@ def _quoted(text: str) -> str:
     return "'" + text.replace("'", "'\\''") + "'"
 
 
-def run(log: Path, command: Sequence[str]) -> None:
+def _run(log: Path, command: Sequence[str]) -> None:
     """Run a program; a failure shows what it said last."""
     with log.open('ab') as out:
         done = subprocess.run(
