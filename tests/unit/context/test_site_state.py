@@ -21,9 +21,7 @@ import pytest
 from hepix_vm.catalogue import database
 from hepix_vm.catalogue import drains
 from hepix_vm.catalogue import hosts
-from hepix_vm.context import documents
 from hepix_vm.context import site_state
-from hepix_vm import errors
 from tests import catalogue_rows
 
 SOON = 120.0
@@ -270,14 +268,6 @@ def test_a_table_that_cannot_be_read_does_not_hide_orders(rows, make):
     order_host(rows, 5000)
     found = looked(make(ratings_file=Path('nowhere\0')))
     assert found.host_drains == {'wn1': 5000}
-
-
-def test_a_table_that_is_missing_or_too_large_is_refused(tmp_path):
-    with pytest.raises(errors.Misconfigured, match='No such file'):
-        site_state.read_table(tmp_path / 'none')
-    (tmp_path / 'large').write_bytes(b'#' * (documents.LARGEST + 1))
-    with pytest.raises(errors.Misconfigured, match='at most'):
-        site_state.read_table(tmp_path / 'large')
 
 
 def _limit(state: site_state.SiteState) -> int | None:
