@@ -41,7 +41,8 @@ demo:
 demo-down:
 	@$(PYTHON) -m tests.cloud down --work-dir '$(DEMO_DIR)'
 
-test: packages
+test:
+	@tools/install-system-packages guests
 	@$(tox) -e $(ENVIRONMENTS)
 
 lint: packages

@@ -48,8 +48,8 @@ class Drain(base.ShowOne):
             '--force',
             action='store_true',
             help=(
-                'also sooner than [context] grace_secs, and for a host that '
-                'is not known'
+                'also sooner than [context] grace_secs, and for a host or a '
+                'server that is not known'
             ),
         )
         return parser

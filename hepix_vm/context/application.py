@@ -5,18 +5,7 @@ It answers what :mod:`hepix_vm.context.asking` reads in a path, to an
 instance that is who it says to be, wherever it is mounted: in nova's metadata
 service, or in a process of its own behind a rule of a proxy.
 
-======  ==============================================================
-200     what was asked for
-403     the request proves no instance, or is not one to read
-404     no such name, or no such instance in that project
-503     there is nothing good to give at the moment
-======  ==============================================================
-
-There is no other status: proxies on the way to a guest turn others into
-failures of their own. Refusals have empty bodies, because guests unpack
-whatever they get and take whatever they get for a value. Behind neutron the
-body is a line end: the metadata agent, from release 26 on, loses a refusal
-without any, and the guest would read the page of a proxy about that.
+What all answers have in common is in :mod:`hepix_vm.context.answering`.
 """
 
 from __future__ import annotations
@@ -26,15 +15,13 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
 import dataclasses
-import http
 import math
 import time
 from typing import Protocol
 from wsgiref import types
 
-from oslo_log import log as logging
-
 from hepix_vm.catalogue import refreshing
+from hepix_vm.context import answering
 from hepix_vm.context import asking
 from hepix_vm.context import facts as facts_
 from hepix_vm.context import forms
@@ -44,12 +31,7 @@ from hepix_vm.context import noted
 from hepix_vm.context import prepared
 from hepix_vm.context import telling
 
-LOG = logging.getLogger(__name__)
-
 What = asking.What
-
-#: See above.
-REFUSAL_BEHIND_NEUTRON = b'\n'
 
 #: What an instance may say of bundles in the life of a process: another
 #: digest each time would fill the catalogue.
@@ -81,7 +63,7 @@ class Parts:
     :param variant_of: what it gets
     :param features_of: of the machine or of the job
     :param audit: who did what
-    :param most: requests at work at once; more are refused at once
+    :param bound: of requests at work at once, whoever asks
     :param refusal: body of refusals, nothing that anybody takes for a value
     """
 
@@ -92,7 +74,7 @@ class Parts:
     ]
     features_of: FeaturesOf
     audit: Note
-    most: int = 64
+    bound: answering.Bound = dataclasses.field(default_factory=answering.Bound)
     refusal: bytes = b''
 
 
@@ -106,10 +88,11 @@ class Application:
         self, parts: Parts, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._parts = parts
-        self._clock = clock
         self._telling = telling.Telling()
+        self._wsgi = answering.Answering(
+            self._admitted, self._telling, parts.refusal, clock
+        )
         self._lock = refreshing.threads().Lock()
-        self._at_work = 0
         self._reports: collections.OrderedDict[str, set[asking.Wanted]] = (
             collections.OrderedDict()
         )
@@ -120,58 +103,24 @@ class Application:
         start_response: types.StartResponse,
     ) -> Iterable[bytes]:
         """Answer one request; never raises into the service around it."""
-        now = self._clock()
-        try:
-            answer = self._admitted(environ, now)
-            if isinstance(answer, identity.Refusal):
-                self._telling.refused(answer, now)
-        except Exception:
-            LOG.exception('context refused: status=503 reason=internal')
-            answer = identity.Refusal(503, identity.Reason.INTERNAL, '')
-        if isinstance(answer, identity.Refusal):
-            return refuse(
-                answer.status,
-                start_response,
-                self._parts.refusal,
-                environ.get('REQUEST_METHOD') == 'HEAD',
-            )
-        start_response(
-            '200 OK',
-            [
-                ('Content-Type', answer.content_type),
-                ('Content-Length', str(len(answer.content))),
-            ],
-        )
-        return [] if environ['REQUEST_METHOD'] == 'HEAD' else [answer.content]
+        return self._wsgi(environ, start_response)
 
     def _admitted(
         self, environ: types.WSGIEnvironment, now: float
-    ) -> prepared.Body | identity.Refusal:
+    ) -> answering.Answer:
         wanted = _readable(environ)
         if isinstance(wanted, identity.Refusal):
             return wanted
-        with self._lock:
-            busy = self._at_work >= self._parts.most
-            if not busy:
-                self._at_work += 1
-        if busy:
-            return identity.Refusal(
-                503,
-                identity.Reason.BUSY,
-                f'{self._parts.most} requests are at work already',
-            )
-        try:
-            return self._answer(wanted, environ, now)
-        finally:
-            with self._lock:
-                self._at_work -= 1
+        return self._parts.bound.within(
+            lambda: self._answer(wanted, environ, now)
+        )
 
     def _answer(
         self,
         wanted: asking.Wanted,
         environ: types.WSGIEnvironment,
         now: float,
-    ) -> prepared.Body | identity.Refusal:
+    ) -> answering.Answer:
         instance = self._parts.identify(environ)
         if isinstance(instance, identity.Refusal):
             return instance
@@ -205,7 +154,7 @@ class Application:
         wanted: asking.Wanted,
         instance: identity.Instance,
         facts: facts_.Facts,
-    ) -> prepared.Body | identity.Refusal:
+    ) -> answering.Answer:
         found = self._parts.features_of(wanted.what, facts)
         if isinstance(found, identity.Refusal):
             return found
@@ -227,7 +176,7 @@ class Application:
         wanted: asking.Wanted,
         instance: identity.Instance,
         found: prepared.Prepared,
-    ) -> prepared.Body | identity.Refusal:
+    ) -> answering.Answer:
         with self._lock:
             said = self._reports.setdefault(instance.uuid, set())
             if wanted not in said and len(said) >= REPORTS:
@@ -256,27 +205,6 @@ class Application:
                 instance.uuid, instance.project_id, what, sha256, serial
             )
         )
-
-
-def refuse(
-    status: int,
-    start_response: types.StartResponse,
-    body: bytes = b'',
-    is_head: bool = False,
-) -> list[bytes]:
-    """Answer with a status and nothing that could be taken for more."""
-    start_response(
-        f'{status} {http.HTTPStatus(status).phrase}',
-        [('Content-Type', 'text/plain'), ('Content-Length', str(len(body)))],
-    )
-    return [] if is_head or not body else [body]
-
-
-def unavailable(
-    environ: types.WSGIEnvironment, start_response: types.StartResponse
-) -> list[bytes]:
-    """The application of a service that cannot serve."""
-    return refuse(503, start_response, REFUSAL_BEHIND_NEUTRON)
 
 
 def _readable(
@@ -310,7 +238,7 @@ _NAMES = {
 def _at_most(what: asking.What) -> float:
     """Seconds that facts may be old: a rebuilt server has another image."""
     if what in _NAMES or what is What.INDEX:
-        return identities.SOON
+        return identities.CURRENT
     return math.inf
 
 

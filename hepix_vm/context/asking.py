@@ -27,6 +27,9 @@ from wsgiref import types
 #: Characters of a path at most.
 LONGEST = 200
 
+#: Where servers say how a path was sent: uWSGI and Apache, gunicorn, eventlet.
+_SENT = ('REQUEST_URI', 'RAW_URI', 'RAW_PATH_INFO')
+
 _PATH = re.compile(r'(?:/[A-Za-z0-9_][A-Za-z0-9._-]*)+/?')
 _NAME = re.compile(r'[A-Za-z0-9][A-Za-z0-9._-]{0,63}\.tgz(\.b64)?')
 _SHA256 = re.compile(r'[0-9a-f]{64}')
@@ -66,10 +69,10 @@ def path_of(environ: types.WSGIEnvironment) -> str:
     that: servers replace percent codes and some take ``..`` away, and a proxy
     that chose between us and nova may have read it otherwise.
     """
-    uri = environ.get('REQUEST_URI') or environ.get('RAW_URI') or ''
-    sent = str(uri).partition('?')[0]
-    if sent.startswith('/') and not _PATH.fullmatch(sent):
-        return sent
+    for variable in _SENT:
+        sent = str(environ.get(variable) or '').partition('?')[0]
+        if sent.startswith('/') and not _PATH.fullmatch(sent):
+            return sent
     return f'{environ.get("SCRIPT_NAME", "")}{environ.get("PATH_INFO", "")}'
 
 

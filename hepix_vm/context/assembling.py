@@ -3,17 +3,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Mapping
 import dataclasses
 import time
 
 from hepix_vm.catalogue import reader
+from hepix_vm.context import answering
 from hepix_vm.context import application
 from hepix_vm.context import asking
 from hepix_vm.context import audit
 from hepix_vm.context import completing
 from hepix_vm.context import facts as facts_
 from hepix_vm.context import features
+from hepix_vm.context import following
 from hepix_vm.context import identities
 from hepix_vm.context import identity
 from hepix_vm.context import prepared
@@ -41,13 +44,18 @@ class Settings:
 
 
 def parts(
-    settings: Settings, ask: identities.Ask, identify: identity.Identify
+    settings: Settings,
+    ask: identities.Ask,
+    identify: identity.Identify,
+    changes: identities.Changes | None = None,
 ) -> application.Parts:
     """What an application is made of.
 
     Threads are started by the first request, or after a fork in each child.
 
     :param ask: what Nova says of instances
+    :param changes: what Nova says of those that have changed, where that is
+        to be looked at
     :raises errors.Misconfigured: the signing key cannot be used
     """
     site = served.ServedSite(settings.context)
@@ -58,16 +66,21 @@ def parts(
         found = site.current(time.monotonic())
         return found is not None and prepared.needs_endorsement(found)
 
-    known = identities.Identities(
-        completing.Completing(
-            ask=ask,
-            catalogue=reader.shared(settings.reader),
-            hosts=lambda: state.current().hosts,
-            needed=needed,
-            clock=time.time,
-        ).asked,
-        settings.identities,
+    completing_ = completing.Completing(
+        catalogue=reader.shared(settings.reader),
+        hosts=lambda: state.current().hosts,
+        needed=needed,
+        clock=time.time,
     )
+    told = _told(settings, ask, changes, completing_)
+
+    def facts_of(
+        instance: identity.Instance, now: float, at_most: float
+    ) -> identities.Answer:
+        answer = told(instance, now, at_most)
+        if isinstance(answer, facts_.Facts):
+            return completing_.completed(answer)
+        return answer
 
     def features_of(
         what: asking.What, facts: facts_.Facts
@@ -92,16 +105,34 @@ def parts(
     state.begin()
     return application.Parts(
         identify=identify,
-        facts_of=known.facts_of,
+        facts_of=facts_of,
         variant_of=prepared.Variants(
             site.current, settings.variants, sign
         ).variant_of,
         features_of=features_of,
         audit=audit.Audit(settings.audit),
-        most=settings.most,
+        bound=answering.Bound(settings.most),
         refusal=(
-            application.REFUSAL_BEHIND_NEUTRON
+            answering.REFUSAL_BEHIND_NEUTRON
             if settings.variants.neutron
             else b''
         ),
     )
+
+
+def _told(
+    settings: Settings,
+    ask: identities.Ask,
+    changes: identities.Changes | None,
+    whole: completing.Completing,
+) -> Callable[[identity.Instance, float, float], identities.Answer]:
+    """What Nova says of an instance."""
+    known = identities.Identities(
+        lambda uuids: whole.awaited(ask(uuids)), settings.identities
+    )
+    if changes is None:
+        return known.facts_of
+    found = changes
+    return following.Following(
+        known, lambda back: map(whole.awaited, found(back))
+    ).facts_of

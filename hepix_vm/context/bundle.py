@@ -71,12 +71,14 @@ class Bundle:
     :param tgz: the same, compressed
     :param sha256_tar: hexadecimal digest of ``tar``; names the bundle
     :param files: the regular files, sorted by name
+    :param directories: that are empty, sorted by name
     """
 
     tar: bytes = dataclasses.field(repr=False)
     tgz: bytes = dataclasses.field(repr=False)
     sha256_tar: str
     files: tuple[BundleFile, ...]
+    directories: tuple[str, ...] = ()
 
 
 def assemble(
@@ -103,7 +105,13 @@ def assemble(
         for member in ordered
         if member.content is not None
     )
-    return Bundle(tar, tgz, hashlib.sha256(tar).hexdigest(), files)
+    holding = {member.path.rpartition('/')[0] for member in ordered}
+    empty = tuple(
+        member.path
+        for member in ordered
+        if member.content is None and member.path not in holding
+    )
+    return Bundle(tar, tgz, hashlib.sha256(tar).hexdigest(), files, empty)
 
 
 def within(found: int, limit: int, option: str, source: str) -> None:

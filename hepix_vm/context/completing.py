@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from collections.abc import Mapping
-from collections.abc import Sequence
 import dataclasses
 from typing import Protocol
 
@@ -18,7 +17,6 @@ from hepix_vm.catalogue import hosts as hosts_
 from hepix_vm.catalogue import model
 from hepix_vm.context import facts as facts_
 from hepix_vm.context import identities
-from hepix_vm.context import identity
 
 
 class Catalogue(Protocol):
@@ -30,42 +28,39 @@ class Catalogue(Protocol):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Completing:
-    """Asks Nova and adds the rest.
+    """Adds the rest to what Nova says.
 
-    :param ask: what Nova says
     :param catalogue: who endorsed which image
     :param hosts: what is known of hosts, by name
     :param needed: whether it matters who endorsed an image: then the
-        catalogue is waited for while it has never answered, once a question
+        catalogue is waited for while it has never answered, once an answer
+        of Nova
     :param clock: UNIX seconds
     """
 
-    ask: identities.Ask
     catalogue: Catalogue
     hosts: Callable[[], Mapping[str, hosts_.Host]]
     needed: Callable[[], bool]
     clock: Callable[[], float]
 
-    def asked(self, uuids: Sequence[str]) -> Mapping[str, identities.Answer]:
-        """As :data:`identities.Ask`.
-
-        :raises Exception: whatever ``ask`` raises
-        """
-        answers = self.ask(uuids)
-        hosts = self.hosts()
-        snapshot = model.EMPTY
+    def awaited(
+        self, answers: Mapping[str, identities.Answer]
+    ) -> Mapping[str, identities.Answer]:
+        """Answers of Nova, once what completes them can be told."""
         if any(
             isinstance(answer, facts_.Facts) and answer.image is not None
             for answer in answers.values()
         ):
-            snapshot = self.catalogue.snapshot(wait=self.needed())
-        now = int(self.clock())
-        return {
-            uuid: answer
-            if isinstance(answer, identity.Refusal)
-            else _endorsed(_hosted(answer, hosts), snapshot, now)
-            for uuid, answer in answers.items()
-        }
+            self.catalogue.snapshot(wait=self.needed())
+        return answers
+
+    def completed(self, facts: facts_.Facts) -> facts_.Facts:
+        """All that is known of an instance now; waits for nothing."""
+        facts = _hosted(facts, self.hosts())
+        if facts.image is None:
+            return facts
+        snapshot = self.catalogue.snapshot(wait=False)
+        return _endorsed(facts, facts.image, snapshot, int(self.clock()))
 
 
 def _hosted(
@@ -82,15 +77,13 @@ def _hosted(
 
 
 def _endorsed(
-    facts: facts_.Facts, snapshot: model.Snapshot, now: int
+    facts: facts_.Facts, image: str, snapshot: model.Snapshot, now: int
 ) -> facts_.Facts:
-    if facts.image is None:
-        return facts
     if snapshot.answered_at is None:
         return dataclasses.replace(
             facts, awaited=(*facts.awaited, *facts_.ENDORSED)
         )
-    found = endorsed.of_image(snapshot, facts.image, facts.project, now)
+    found = endorsed.of_image(snapshot, image, facts.project, now)
     if found is None:
         return facts
     return dataclasses.replace(

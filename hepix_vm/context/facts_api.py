@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What Nova's API says of instances, for a process of our own.
 
-Nova shows one server at a time, or those that have changed of late. Machines
-that start at once have just changed: where several are asked for, one listing
-tells of those that will ask next, too. What is not in it is asked for one by
-one, as long as there is time.
+Nova shows one server at a time, or those that have changed of late. The first
+is for those that ask and are not known. The second, again and again, tells of
+machines before they ask for the first time, and of those that are known
+whether they are still what they were: whatever makes a server another one
+(build, rebuild, resize, migration) changes it in Nova's database before the
+guest runs.
 """
 
 from __future__ import annotations
@@ -19,7 +21,6 @@ from typing import Any
 import urllib.parse
 
 from keystoneauth1 import adapter
-from keystoneauth1 import exceptions
 from oslo_log import log as logging
 
 from hepix_vm.context import facts as facts_
@@ -31,14 +32,14 @@ LOG = logging.getLogger(__name__)
 
 #: Servers tell their flavor, rather than name it, since 2.47 (2017).
 VERSION = '2.47'
-#: Instances that are asked for one by one.
-FEW = 4
-#: Seconds that a listing of what has changed goes back.
-LATELY = 900
 #: Servers of a page, which takes Nova a second or so.
 PAGE = 200
-#: Seconds after a listing until the next one.
-PAUSE = 5.0
+#: Seconds for a page: nobody waits for it who knows something.
+PATIENCE = 30.0
+#: Seconds that listings overlap: Nova tells times without their fractions, a
+#: change is in its database a moment after the time that it bears, and the
+#: clocks of its machines differ from ours.
+OVERLAP = 5.0
 
 _HOST = 'OS-EXT-SRV-ATTR:host'
 _GONE = frozenset({'DELETED', 'SOFT_DELETED'})
@@ -78,8 +79,6 @@ class Servers:
         self._timeout = timeout
         self._clock = clock
         self._warned = False
-        self._lists = True
-        self._next_listing = float('-inf')
 
     def ask(self, uuids: Sequence[str]) -> Mapping[str, identities.Answer]:
         """As :data:`identities.Ask`.
@@ -87,73 +86,26 @@ class Servers:
         :raises errors.TryAgain: the account may not see servers
         :raises keystoneauth1.exceptions.ClientException: Nova does not answer
         """
-        now = self._clock()
-        end = now + self._timeout
+        end = self._clock() + self._timeout
         found: dict[str, identities.Answer] = {}
-        if len(uuids) > FEW and now >= self._next_listing:
-            self._list(found, now + self._timeout / 2)
         for uuid in uuids:
-            if uuid in found:
-                continue
             if found and self._clock() > end:
-                found[uuid] = identity.Refusal(
-                    503,
-                    identity.Reason.NOVA_FAILED,
-                    f'instance {uuid}: no time was left to ask Nova',
-                )
+                found[uuid] = _away(uuid, 'no time was left to ask Nova')
             else:
                 found[uuid] = self._shown(uuid)
         return found
 
-    def _shown(self, uuid: str) -> identities.Answer:
-        answer = self._nova.get(f'/servers/{uuid}', raise_exc=False)
-        if answer.status_code == 404:
-            return identities.unknown(uuid)
-        if answer.status_code in (401, 403):
-            raise _not_allowed(answer)
-        try:
-            server = _body(answer, 'server')
-            if server['status'] in _GONE:
-                return identities.unknown(uuid)
-            return self._facts(server)
-        except (errors.TryAgain, *_UNREADABLE) as error:
-            return identity.Refusal(
-                503,
-                identity.Reason.NOVA_FAILED,
-                f'instance {uuid}: {_told(error)}',
-            )
+    def changed(
+        self, back: float
+    ) -> Iterator[Mapping[str, identities.Answer]]:
+        """As :data:`identities.Changes`.
 
-    def _list(self, found: dict[str, identities.Answer], end: float) -> None:
-        """Add those that have changed; what came before a failure counts."""
-        try:
-            for server in self._changed(end):
-                try:
-                    found[server['id']] = self._facts(server)
-                except _UNREADABLE:
-                    # Asked for by itself, it is told why.
-                    continue
-        except (
-            errors.TryAgain,
-            exceptions.ClientException,
-            *_UNREADABLE,
-        ) as error:
-            if self._lists:
-                LOG.warning(
-                    'Nova does not list servers (%s); they are asked for one'
-                    ' by one, which is slower',
-                    _told(error),
-                )
-            self._lists = False
-        else:
-            self._lists = True
-        finally:
-            # Also of one that failed: meanwhile they are asked for singly.
-            self._next_listing = self._clock() + PAUSE
-
-    def _changed(self, end: float) -> Iterator[dict[str, Any]]:
-        """The newest first; no further page after ``end``."""
+        :raises errors.TryAgain: the account may not list servers, or Nova
+            answers with something else
+        :raises keystoneauth1.exceptions.ClientException: Nova does not answer
+        """
         since = datetime.datetime.now(datetime.UTC) - datetime.timedelta(
-            seconds=LATELY
+            seconds=back + OVERLAP
         )
         query = {
             'all_tenants': '1',
@@ -164,14 +116,44 @@ class Servers:
             answer = self._nova.get(
                 f'/servers/detail?{urllib.parse.urlencode(query)}',
                 raise_exc=False,
+                timeout=max(PATIENCE, self._timeout),
             )
-            servers = _body(answer, 'servers')
-            for server in servers:
-                if not _gone(server):
-                    yield server
-            if len(servers) < PAGE or self._clock() > end:
+            try:
+                body = _body(answer)
+                servers = body['servers']
+                found = {one['id']: self._listed(one) for one in servers}
+                # Its pages may be smaller than what was asked for.
+                more = 'servers_links' in body
+                if more:
+                    query['marker'] = servers[-1]['id']
+            except _UNREADABLE as error:
+                raise errors.TryAgain(_told(error)) from error
+            yield found
+            if not more:
                 return
-            query['marker'] = servers[-1]['id']
+
+    def _listed(self, server: Mapping[str, Any]) -> identities.Answer:
+        uuid = server['id']
+        try:
+            if server['status'] in _GONE:
+                return identities.unknown(uuid)
+            return self._facts(server)
+        except _UNREADABLE as error:
+            return _away(uuid, _told(error))
+
+    def _shown(self, uuid: str) -> identities.Answer:
+        answer = self._nova.get(f'/servers/{uuid}', raise_exc=False)
+        if answer.status_code == 404:
+            return identities.unknown(uuid)
+        if answer.status_code in (401, 403):
+            raise _not_allowed(answer)
+        try:
+            server = _body(answer)['server']
+            if server['status'] in _GONE:
+                return identities.unknown(uuid)
+            return self._facts(server)
+        except (errors.TryAgain, *_UNREADABLE) as error:
+            return _away(uuid, _told(error))
 
     def _facts(self, server: Mapping[str, Any]) -> facts_.Facts:
         if _HOST not in server and not self._warned:
@@ -209,12 +191,12 @@ def facts_of(server: Mapping[str, Any]) -> facts_.Facts:
     )
 
 
-def _body(answer: Any, key: str) -> Any:
+def _body(answer: Any) -> Any:
     if answer.status_code in (401, 403):
         raise _not_allowed(answer)
     if answer.status_code != 200:
         raise errors.TryAgain(f'Nova answers {answer.status_code}')
-    return answer.json()[key]
+    return answer.json()
 
 
 def _not_allowed(answer: Any) -> errors.TryAgain:
@@ -224,8 +206,10 @@ def _not_allowed(answer: Any) -> errors.TryAgain:
     )
 
 
-def _gone(server: Any) -> bool:
-    return isinstance(server, dict) and server.get('status') in _GONE
+def _away(uuid: str, why: str) -> identity.Refusal:
+    return identity.Refusal(
+        503, identity.Reason.NOVA_FAILED, f'instance {uuid}: {why}'
+    )
 
 
 def _told(error: Exception) -> str:

@@ -2,15 +2,18 @@
 """What is known of the instances that ask, kept for a while.
 
 Nova is asked by one thread a process at a time. Who comes meanwhile waits,
-and is asked about together with all others that wait: a thousand machines
-that start at once are a few questions. When Nova does not answer, what was
-known before is used on, and nobody but the one that tries again waits.
+and is asked about together with all others that wait. When Nova does not
+answer, what was known before is used on, and nobody but the one that tries
+again waits.
+
+Where somebody looks at what has changed (:mod:`hepix_vm.context.following`),
+who is known is not asked about: at most it waits for the next look.
 """
 
 from __future__ import annotations
 
-import collections
 from collections.abc import Callable
+from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
@@ -22,24 +25,33 @@ from oslo_log import log as logging
 from hepix_vm.catalogue import refreshing
 from hepix_vm.context import facts as facts_
 from hepix_vm.context import identity
+from hepix_vm.context import remembered
 
 LOG = logging.getLogger(__name__)
 
 #: Instances that Nova is asked about at once.
 TOGETHER = 100
-#: Seconds for which an answer counts that is about to change: no such
-#: instance yet, or one that is still being built.
-SOON = 2.0
+#: Seconds for which an answer counts that is about to change.
+SOON = remembered.SOON
+#: Seconds that facts may be old which decide what context a guest gets. One
+#: that is rebuilt or resized is changed in Nova's database before scheduler or
+#: host hear of it, and it takes longer than this until the new guest has
+#: booted and asks.
+CURRENT = 5.0
 #: Seconds for which facts are used on while Nova does not answer.
-LONGEST = 300.0
+LONGEST = remembered.LONGEST
 #: Instances that are waited for at most; others are told to come again.
 WAITING = 1000
 
-Answer = facts_.Facts | identity.Refusal
+Answer = remembered.Answer
 
 #: Answers by the UUIDs that are asked about; 404 or 503 where there is none.
 #: Facts of further instances may be among them; they are kept as well.
 Ask = Callable[[Sequence[str]], Mapping[str, Answer]]
+
+#: Answers for all that have changed in so many seconds, page by page; 503
+#: where Nova could not tell what one is now.
+Changes = Callable[[float], Iterator[Mapping[str, Answer]]]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -56,17 +68,6 @@ class Settings:
     most: int = 10_000
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _Kept:
-    answer: Answer
-    since: float
-    until: float
-    longest: float
-
-    def counts(self, now: float, at_most: float) -> bool:
-        return now < min(self.until, self.since + at_most)
-
-
 @dataclasses.dataclass(slots=True)
 class _Ticket:
     answer: Answer | None = None
@@ -78,13 +79,15 @@ class Identities:
     def __init__(self, ask: Ask, settings: Settings = Settings()) -> None:
         self._ask = ask
         self._settings = settings
-        self._kept: collections.OrderedDict[str, _Kept] = (
-            collections.OrderedDict()
-        )
+        self._known = remembered.Remembered(settings.ttl, settings.most)
         self._condition = refreshing.threads().Condition()
         self._waiting: dict[str, _Ticket] = {}
         self._asking = False
         self._trouble = False
+        self._looking = False
+        self._late = False
+        #: Set when somebody needs the next look.
+        self.wanted = refreshing.threads().Event()
 
     def facts_of(
         self,
@@ -101,11 +104,11 @@ class Identities:
         :returns: facts; 404 for an instance that Nova does not know in that
             project, 503 when Nova could not tell
         """
-        kept = self._kept.get(instance.uuid)
-        if kept is not None and kept.counts(now, at_most):
-            answer = kept.answer
-        else:
-            answer = self._fresh(instance.uuid, now, at_most)
+        uuid = instance.uuid
+        answer = self._without_asking(uuid, now, at_most)
+        if answer is None:
+            answer = self._fresh(uuid, now, at_most)
+            kept = self._known.get(uuid)
             if (
                 isinstance(answer, identity.Refusal)
                 and answer.status == 503
@@ -120,18 +123,90 @@ class Identities:
             return identity.Refusal(
                 404,
                 identity.Reason.PROJECT_WRONG,
-                f'instance {instance.uuid} is not in project'
-                f' {instance.project_id}',
+                f'instance {uuid} is not in project {instance.project_id}',
             )
         return answer
+
+    def goes_back(self, now: float) -> float:
+        """As :meth:`remembered.Remembered.goes_back`."""
+        return self._known.goes_back(now)
+
+    def learn(self, answers: Mapping[str, Answer], since: float) -> None:
+        """Take a page of a look that is under way.
+
+        :param since: when Nova was asked for it
+        """
+        with self._condition:
+            self._known.found(answers, since)
+            for uuid, answer in answers.items():
+                if uuid in self._waiting and isinstance(answer, facts_.Facts):
+                    self._waiting.pop(uuid).answer = answer
+            self._condition.notify_all()
+
+    def looked(self, at: float) -> None:
+        """A look has found all that has changed.
+
+        :param at: when it began
+        """
+        with self._condition:
+            self._known.looked(at)
+            self._looking, self._late = True, False
+            self._condition.notify_all()
+
+    def not_looked(self) -> None:
+        """A look has failed, or nobody looks any more."""
+        with self._condition:
+            self._looking = self._late = False
+            self._condition.notify_all()
+
+    def forget_parent(self) -> None:
+        """After a fork: who asks, waits or looks in the parent is not here."""
+        self._condition = refreshing.threads().Condition()
+        self.wanted = refreshing.threads().Event()
+        self._waiting = {}
+        self._asking = self._looking = self._late = False
+
+    def _without_asking(
+        self, uuid: str, now: float, at_most: float
+    ) -> Answer | None:
+        """What counts, if need be after the next look."""
+        kept = self._known.get(uuid)
+        if kept is None:
+            return None
+        if self._known.counts(kept, now, at_most):
+            return kept.answer
+        if not self._looking or not self._known.provable(kept, now, at_most):
+            return None
+        self.wanted.set()
+        with self._condition:
+            if self._condition.wait_for(
+                lambda: (
+                    not self._looking
+                    or self._counting(uuid, now, at_most) is not None
+                    or self._known.get(uuid) is None
+                ),
+                0 if self._late else self._settings.timeout,
+            ):
+                return self._counting(uuid, now, at_most)
+            # As while Nova does not answer; nobody else waits for this look.
+            self._late = True
+            return kept.answer
+
+    def _counting(
+        self, uuid: str, now: float, at_most: float
+    ) -> Answer | None:
+        kept = self._known.get(uuid)
+        if kept is None or not self._known.counts(kept, now, at_most):
+            return None
+        return kept.answer
 
     def _fresh(self, uuid: str, now: float, at_most: float) -> Answer:
         """Nova's answer, asked for by this thread or by another one."""
         with self._condition:
             # It may have been answered since this thread looked.
-            kept = self._kept.get(uuid)
-            if kept is not None and kept.counts(now, at_most):
-                return kept.answer
+            answer = self._counting(uuid, now, at_most)
+            if answer is not None:
+                return answer
             ticket = self._waiting.get(uuid)
             if ticket is None:
                 if len(self._waiting) >= WAITING:
@@ -159,10 +234,12 @@ class Identities:
                 with self._condition:
                     self._asking = False
                     for one, answer in answers.items():
-                        self._keep(one, answer, now)
+                        self._known.keep(one, answer, now)
                     for one in together:
                         found = answers.get(one) or _away(one, 'no answer')
-                        self._waiting.pop(one).answer = found
+                        waiting = self._waiting.pop(one, None)
+                        if waiting is not None:
+                            waiting.answer = found
                     self._condition.notify_all()
 
     def _asked(self, together: Sequence[str]) -> Mapping[str, Answer]:
@@ -187,25 +264,6 @@ class Identities:
             LOG.info('Nova answers again')
         self._trouble = False
         return answers
-
-    def _keep(self, uuid: str, answer: Answer, now: float) -> None:
-        if isinstance(answer, identity.Refusal):
-            if answer.status == 503:
-                return
-            kept = _Kept(answer, now, now + SOON, now + SOON)
-        else:
-            built = answer.launched_at is not None and answer.host is not None
-            ttl = self._settings.ttl
-            kept = _Kept(
-                answer,
-                now,
-                now + (ttl if built else min(SOON, ttl)),
-                now + max(ttl, LONGEST),
-            )
-        self._kept[uuid] = kept
-        self._kept.move_to_end(uuid)
-        while len(self._kept) > self._settings.most:
-            self._kept.popitem(last=False)
 
 
 def unknown(uuid: str) -> identity.Refusal:

@@ -10,9 +10,11 @@ One ``key: value`` a line, ASCII, a line end after each::
     sha256-tar: <64 hexadecimal digits>
     size-tar: 10240
     file: <64 hexadecimal digits> 0755 35 prolog.sh
+    directory: spool
 
 ``created`` is absent for what was never published, ``expires`` for what
-never expires. Files are sorted by the parts of their names. The site signs
+never expires. Files are sorted by the parts of their names, and after them
+the directories that hold nothing; others follow from the files. The site signs
 these bytes (ECDSA, P-256, SHA-256); a guest checks that with ``openssl dgst
 -sha256 -verify``.
 """
@@ -20,6 +22,7 @@ these bytes (ECDSA, P-256, SHA-256); a guest checks that with ``openssl dgst
 from __future__ import annotations
 
 from collections.abc import Callable
+from collections.abc import Sequence
 import dataclasses
 import datetime
 import itertools
@@ -54,6 +57,7 @@ class Manifest:
     :param sha256_tar: hexadecimal digest of the uncompressed bundle
     :param size_tar: bytes of the uncompressed bundle
     :param files: sorted by the parts of their names
+    :param directories: that are empty, sorted likewise
     """
 
     serial: int
@@ -62,6 +66,7 @@ class Manifest:
     sha256_tar: str
     size_tar: int
     files: tuple[bundle.BundleFile, ...]
+    directories: tuple[str, ...] = ()
 
 
 def render(manifest: Manifest) -> bytes:
@@ -79,6 +84,7 @@ def render(manifest: Manifest) -> bytes:
         f'file: {file.sha256} {file.mode:04o} {file.size} {file.path}'
         for file in manifest.files
     ]
+    lines += [f'directory: {path}' for path in manifest.directories]
     return ('\n'.join(lines) + '\n').encode('ascii')
 
 
@@ -100,12 +106,19 @@ def parse(text: bytes) -> Manifest:
         sha256_tar=rest.needed('sha256-tar', _digest),
         size_tar=rest.needed('size-tar', _number),
         files=tuple(iter(lambda: rest.optional('file', _file), None)),
+        directories=tuple(
+            iter(lambda: rest.optional('directory', _name), None)
+        ),
     )
     rest.expect('')
-    if render(found) != text or not _sorted(found.files):
+    if (
+        render(found) != text
+        or not _sorted([file.path for file in found.files])
+        or not _sorted(found.directories)
+    ):
         raise ManifestRefused(
-            'manifest: expected one form of each value, files in their order'
-            ' and nothing after them'
+            'manifest: expected one form of each value, files and then'
+            ' directories in their order, and nothing after them'
         )
     return found
 
@@ -256,13 +269,19 @@ def _file(text: str) -> bundle.BundleFile | None:
         or not _NUMBER.fullmatch(size)
     ):
         return None
-    try:
-        archive.check_name(path, 'manifest')
-    except archive.BundleRefused:
+    if _name(path) is None:
         return None
     return bundle.BundleFile(path, _MODES[mode], int(size), digest)
 
 
-def _sorted(files: tuple[bundle.BundleFile, ...]) -> bool:
-    parts = [file.path.split('/') for file in files]
+def _name(text: str) -> str | None:
+    try:
+        archive.check_name(text, 'manifest')
+    except archive.BundleRefused:
+        return None
+    return text
+
+
+def _sorted(paths: Sequence[str]) -> bool:
+    parts = [path.split('/') for path in paths]
     return all(one < two for one, two in itertools.pairwise(parts))

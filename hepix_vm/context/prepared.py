@@ -89,6 +89,8 @@ class Variants:
         self._sign = sign
         # Held while one is made: others that come for it find it then.
         self._making = refreshing.threads().Lock()
+        # Held for a look only.
+        self._table = refreshing.threads().Lock()
         self._kept: collections.OrderedDict[
             variants.Key, Prepared | identity.Refusal
         ] = collections.OrderedDict()
@@ -115,11 +117,11 @@ class Variants:
         if refusal is not None:
             return refusal
         key = variants.variant_key(site, facts)
-        found = self._kept.get(key)
+        found = self._known(key)
         if found is not None:
             return found
         with self._making:
-            found = self._kept.get(key)
+            found = self._known(key)
             if found is None:
                 found = self._made(site, facts)
                 self._keep(key, found)
@@ -155,14 +157,22 @@ class Variants:
         )
         return found
 
+    def _known(self, key: variants.Key) -> Prepared | identity.Refusal | None:
+        with self._table:
+            found = self._kept.get(key)
+            if found is not None:
+                self._kept.move_to_end(key)
+            return found
+
     def _keep(
         self, key: variants.Key, found: Prepared | identity.Refusal
     ) -> None:
-        self._kept[key] = found
-        self._size += _room(found)
-        while self._size > self._settings.most and len(self._kept) > 1:
-            _, oldest = self._kept.popitem(last=False)
-            self._size -= _room(oldest)
+        with self._table:
+            self._kept[key] = found
+            self._size += _room(found)
+            while self._size > self._settings.most and len(self._kept) > 1:
+                _, unused = self._kept.popitem(last=False)
+                self._size -= _room(unused)
 
 
 def prepare(

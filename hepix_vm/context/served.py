@@ -33,7 +33,8 @@ class ServedSite:
     A change is noticed by names and inodes, at most once per interval, by
     one thread while the others go on with what there is. A site is swapped
     whole. One that cannot be served is reported once, and the last good one
-    stays.
+    stays; it is read again at every look, since what was wrong may have been
+    the disk and not the site.
     """
 
     def __init__(self, settings: ContextSettings) -> None:
@@ -42,6 +43,7 @@ class ServedSite:
         self._next_look = float('-inf')
         self._seen: tuple[object, ...] | None = None
         self._site: site_.Site | None = None
+        self._problem = ''
 
     def current(self, now: float) -> site_.Site | None:
         """Give the site to serve; None while there never was a good one.
@@ -75,16 +77,11 @@ class ServedSite:
         if source_.fingerprint(source) != before:
             # Somebody is writing: what was read may be half of it.
             return
-        self._seen = before
         if loaded is None:
-            LOG.error(
-                'site context not loaded: %s (%s)',
-                problem,
-                'the one before is served on'
-                if self._site
-                else 'guests get 503 until this is mended',
-            )
+            self._tell(problem)
             return
+        self._seen = before
+        self._problem = ''
         self._site = loaded
         LOG.info(
             'site context loaded: serial=%d sha256=%s layers=%d from %s',
@@ -92,4 +89,16 @@ class ServedSite:
             loaded.sha256,
             len(loaded.layers),
             loaded.source,
+        )
+
+    def _tell(self, problem: str) -> None:
+        if problem == self._problem:
+            return
+        self._problem = problem
+        LOG.error(
+            'site context not loaded: %s (%s)',
+            problem,
+            'the one before is served on'
+            if self._site
+            else 'guests get 503 until this is mended',
         )

@@ -77,7 +77,8 @@ class SiteState:
     def begin(self) -> None:
         """Look before anybody asks, in children likewise; returns at once."""
         self._early = True
-        self._start_early()
+        if not refreshing.forks_workers():
+            self._start_early()
 
     def current(self) -> Snapshot:
         """What is known now; never waits and never raises.

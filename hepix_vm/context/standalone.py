@@ -84,6 +84,7 @@ def assemble(files: Sequence[str]) -> types.WSGIApplication:
         serving.settings(options),
         servers.ask,
         identity.SignedIdentity(secret).identify,
+        servers.changed,
     )
     tokens = None
     if _TOKENS in options.list_all_sections():

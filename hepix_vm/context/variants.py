@@ -91,6 +91,7 @@ def merged(
             sha256_tar=made.sha256_tar,
             size_tar=len(made.tar),
             files=made.files,
+            directories=made.directories,
         )
     )
     bundle.within(len(text), bundle.ANSWER_LIMIT, 'max_files', site.source)

@@ -19,8 +19,7 @@ import time
 from typing import Any
 from wsgiref import types
 
-from oslo_log import log as logging
-
+from hepix_vm.context import answering
 from hepix_vm.context import application
 from hepix_vm.context import asking
 from hepix_vm.context import identities
@@ -29,14 +28,13 @@ from hepix_vm.context import noted
 from hepix_vm.context import prepared
 from hepix_vm.context import telling
 
-LOG = logging.getLogger(__name__)
-
 #: Where it is asked for.
 PATH = '/vendordata'
 #: What the audit calls it.
 WHAT = 'vendordata'
 #: Bytes of a question: user data and metadata come with it.
 LARGEST = 1024 * 1024
+TYPE = 'application/json'
 
 _UUID = re.compile(
     r'[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}'
@@ -70,8 +68,10 @@ class Vendordata:
     ) -> None:
         self._parts = parts
         self._settings = settings
-        self._clock = clock
         self._telling = telling.Telling()
+        self._wsgi = answering.Answering(
+            self._admitted, self._telling, clock=clock
+        )
 
     def __call__(
         self,
@@ -79,29 +79,20 @@ class Vendordata:
         start_response: types.StartResponse,
     ) -> Iterable[bytes]:
         """Answer one request; never raises."""
-        now = self._clock()
-        try:
-            answer = self._answer(environ, now)
-            if isinstance(answer, identity.Refusal):
-                self._telling.refused(answer, now)
-        except Exception:
-            LOG.exception('vendordata refused: status=503 reason=internal')
-            answer = identity.Refusal(503, identity.Reason.INTERNAL, '')
-        if isinstance(answer, identity.Refusal):
-            return application.refuse(answer.status, start_response)
-        start_response(
-            '200 OK',
-            [
-                ('Content-Type', 'application/json'),
-                ('Content-Length', str(len(answer))),
-            ],
-        )
-        return [answer]
+        return self._wsgi(environ, start_response)
+
+    def _admitted(
+        self, environ: types.WSGIEnvironment, now: float
+    ) -> answering.Answer:
+        refusal = self._refused(environ)
+        if refusal is not None:
+            return refusal
+        return self._parts.bound.within(lambda: self._answer(environ, now))
 
     def _answer(
         self, environ: types.WSGIEnvironment, now: float
-    ) -> bytes | identity.Refusal:
-        instance = self._asked(environ)
+    ) -> answering.Answer:
+        instance = _instance(environ)
         if isinstance(instance, identity.Refusal):
             return instance
         facts = self._parts.facts_of(instance, now, identities.SOON)
@@ -110,7 +101,7 @@ class Vendordata:
         found = self._parts.variant_of(facts, now)
         if isinstance(found, identity.Refusal):
             return found
-        answer = _json(found, self._settings.url)
+        content = _json(found, self._settings.url)
         self._parts.audit.note(
             noted.Fetch(
                 instance.uuid,
@@ -120,12 +111,13 @@ class Vendordata:
                 found.serial,
             )
         )
-        self._telling.served(instance, WHAT, found.sha256, len(answer), now)
-        return answer
+        self._telling.served(instance, WHAT, found.sha256, len(content), now)
+        return prepared.Body(TYPE, content)
 
-    def _asked(
+    def _refused(
         self, environ: types.WSGIEnvironment
-    ) -> identity.Instance | identity.Refusal:
+    ) -> identity.Refusal | None:
+        """Refuse what needs no look at the question."""
         if asking.path_of(environ) != PATH:
             return _refusal(404, identity.Reason.NAME_UNKNOWN, 'no such path')
         if environ.get('REQUEST_METHOD') != 'POST':
@@ -142,7 +134,7 @@ class Vendordata:
                 'the account has none of the roles in [context]'
                 ' vendordata_roles',
             )
-        return _instance(environ)
+        return None
 
 
 def _instance(

@@ -19,6 +19,7 @@ from hepix_vm import conf
 from hepix_vm.conf import context as conf_context
 from hepix_vm.conf import inside
 from hepix_vm.conf import serving
+from hepix_vm.context import answering
 from hepix_vm.context import application
 from hepix_vm.context import assembling
 from hepix_vm.context import identity
@@ -57,7 +58,7 @@ def app_factory(
             ' is mended and the service is started again: %s',
             error,
         )
-        return application.unavailable
+        return answering.unavailable
 
 
 def _assemble(config_file: str) -> types.WSGIApplication:

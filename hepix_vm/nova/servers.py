@@ -124,6 +124,22 @@ class Nova:
                 return
             marker = page[-1].server_id
 
+    def has(self, server_id: str) -> bool:
+        """Whether there is this server.
+
+        A list passes over servers whose cell is down; this does not.
+
+        :raises errors.TryAgain: when Nova cannot be asked, or the cell
+        :raises errors.Misconfigured: when the account may not ask
+        """
+        try:
+            self._client.servers.get(server_id)
+        except nova_exc.NotFound:
+            return False
+        except _FAILURES as exc:
+            raise _failed(f'server {server_id}', exc) from exc
+        return True
+
     def _page(
         self, wanted: dict[str, Any], marker: str | None
     ) -> list[Server]:
@@ -136,15 +152,17 @@ class Nova:
                     limit=_PAGE,
                 )
             ]
-        except (nova_exc.Forbidden, nova_exc.Unauthorized) as exc:
-            raise errors.Misconfigured(
-                f'Nova: list servers: {exc}; the account in group '
-                '[openstack] has to see the servers of all projects'
-            ) from exc
         except _FAILURES as exc:
-            raise errors.TryAgain(
-                f'Nova: list servers: {type(exc).__name__}: {exc}'
-            ) from exc
+            raise _failed('list servers', exc) from exc
+
+
+def _failed(what: str, exc: Exception) -> errors.HepixError:
+    if isinstance(exc, (nova_exc.Forbidden, nova_exc.Unauthorized)):
+        return errors.Misconfigured(
+            f'Nova: {what}: {exc}; the account in group [openstack] has to '
+            'see the servers of all projects'
+        )
+    return errors.TryAgain(f'Nova: {what}: {type(exc).__name__}: {exc}')
 
 
 def not_approved(

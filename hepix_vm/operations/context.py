@@ -7,6 +7,8 @@ from collections.abc import Callable
 import dataclasses
 from pathlib import Path
 
+from oslo_log import log
+
 from hepix_vm.context import archive
 from hepix_vm.context import difference
 from hepix_vm.context import directory as directory_
@@ -21,6 +23,8 @@ from hepix_vm.context import source as source_
 from hepix_vm.context import variants
 from hepix_vm import errors
 from hepix_vm.operations import context_lint
+
+LOG = log.getLogger(__name__)
 
 #: How a variant can be written; see :mod:`hepix_vm.context.forms`.
 FORMS: dict[str, Callable[[variants.Variant], bytes]] = {
@@ -258,7 +262,7 @@ def _same(state: Path, sha256: str) -> int | None:
         if now is not None:
             about = generations.describe(state, now)
             return now if about.sha256 == sha256 else None
-    except archive.BundleRefused:
+    except archive.BundleRefused as error:
         # A damaged one is a reason to publish, not against it.
-        pass
+        LOG.warning('verdict=published-unreadable %s', error)
     return None

@@ -270,6 +270,14 @@ def _behind(context: Context, machine: Machine) -> Finding:
         evidence.append('a metadata agent is configured on this machine')
     if machine.mounts and machine.proxied:
         evidence.append('[neutron] service_metadata_proxy is on in nova.conf')
+    if not evidence and (context.secret or machine.nova_secret):
+        return Finding(
+            Grade.WARNING,
+            'bundles are gzip, which neutron spoils, and there is a '
+            'metadata_proxy_shared_secret, which its metadata agent signs '
+            'with; it takes behind = neutron in [context] unless something '
+            'else signs',
+        )
     if not evidence:
         return Finding(
             Grade.WELL, 'bundles are gzip; no sign of neutron on this machine'

@@ -70,14 +70,9 @@ def _completed(
         known: Mapping[str, Any] = {
             host.host: host for host in hosts.hosts(connection)
         }
-    whole = completing.Completing(
-        ask=lambda uuids: dict.fromkeys(uuids, found),
+    return completing.Completing(
         catalogue=_Excerpt(snapshot),
         hosts=lambda: known,
         needed=lambda: True,
         clock=lambda: float(now),
-    )
-    completed = whole.asked((found.uuid,))[found.uuid]
-    # It refuses nothing of its own.
-    assert isinstance(completed, facts_.Facts)  # noqa: S101
-    return completed
+    ).completed(found)

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from oslo_log import log
 
 from hepix_vm.catalogue import context_fetches
@@ -22,6 +24,10 @@ _DAY = 86400
 #: Seconds between two questions which servers there are, and after one that
 #: failed.
 _INTERVAL, _PAUSE = _DAY, 900
+
+#: Servers that Nova is asked for one by one in a sync; the others stay until
+#: a later one.
+_MOST = 500
 
 
 def follow(site: site_.Site, catalogue: database.Database, now: int) -> None:
@@ -47,7 +53,7 @@ def follow(site: site_.Site, catalogue: database.Database, now: int) -> None:
         return
     problem = ''
     try:
-        gone = silent - _servers(site)
+        gone = _gone(site, silent)
         context_fetches.forget(catalogue, gone, before)
         LOG.debug('verdict=context-forgotten servers=%d', len(gone))
     except errors.HepixError as exc:
@@ -65,16 +71,23 @@ def _asked_lately(last: runs.Run | None, now: int) -> bool:
     )
 
 
-def _servers(site: site_.Site) -> frozenset[str]:
-    """All servers of all clouds; none where no cloud has an account.
+def _gone(site: site_.Site, silent: frozenset[str]) -> frozenset[str]:
+    """Those that no cloud has; all of them where no cloud has an account.
 
-    :raises errors.HepixError: when one of them cannot be asked
+    :raises errors.HepixError: when a cloud, or a cell of it, cannot be asked
     """
     clouds = tuple(site.clouds.values())
     if all(cloud.session() is None for cloud in clouds):
-        return frozenset()
-    found: set[str] = set()
-    for cloud in clouds:
-        nova = servers_.Nova(cloud.logged_in(), cloud.region, cloud.interface)
-        found.update(one.server_id for one in nova.servers())
-    return frozenset(found)
+        return silent
+    novas = [
+        servers_.Nova(cloud.logged_in(), cloud.region, cloud.interface)
+        for cloud in clouds
+    ]
+    listed = {one.server_id for nova in novas for one in nova.servers()}
+    # A list says nothing of servers whose cell is down.
+    unlisted = sorted(silent - listed)[:_MOST]
+    return frozenset(one for one in unlisted if not _is_anywhere(novas, one))
+
+
+def _is_anywhere(novas: Iterable[servers_.Nova], server: str) -> bool:
+    return any(nova.has(server) for nova in novas)

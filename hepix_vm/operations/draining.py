@@ -22,6 +22,7 @@ from hepix_vm.catalogue import hosts as hosts_
 from hepix_vm import errors
 from hepix_vm.glance import withdraw
 from hepix_vm.nova import descent
+from hepix_vm.nova import servers as servers_
 from hepix_vm.operations import following
 from hepix_vm.operations import site as site_
 from hepix_vm.operations import withdrawing
@@ -78,12 +79,15 @@ def order(
     :param name: of the compute host, or the server's UUID
     :param at: UNIX seconds
     :param force: whether it may leave less time than servers were promised,
-        and the host may be one that is not known
-    :raises errors.Misconfigured: for a time or a host that cannot be
-    :raises errors.HepixError: when the catalogue cannot be used
+        and the host or the server may be one that is not known
+    :raises errors.Misconfigured: for a time, a host or a server that cannot
+        be
+    :raises errors.HepixError: when Nova or the catalogue cannot be used
     """
     kind, name = named(name)
     short = _short(site.grace_secs, now, at, force)
+    if kind is Kind.SERVER and not force:
+        _require_server(site, name)
 
     def work(transaction: database.Transaction) -> Drain:
         if kind is Kind.HOST and not force:
@@ -260,6 +264,27 @@ def _require_known(transaction: database.Transaction, name: str) -> None:
             'found none of that name; see "hepix-vm context hosts --refresh", '
             'or use --force'
         )
+
+
+def _require_server(site: site_.Site, name: str) -> None:
+    """See that a cloud has a server; nobody can where none has an account."""
+    try:
+        asked = [
+            servers_.Nova(cloud.logged_in(), cloud.region, cloud.interface)
+            for cloud in site.clouds.values()
+            if cloud.session() is not None
+        ]
+        if not asked or any(nova.has(name) for nova in asked):
+            return
+    except errors.HepixError as exc:
+        raise errors.TryAgain(
+            f'server {name}: expected one that Nova has, which it could not '
+            f'say ({exc}); try again, or use --force'
+        ) from exc
+    raise errors.Misconfigured(
+        f'server {name}: expected one that Nova has, found none of that '
+        'UUID; see "openstack server list --all-projects", or use --force'
+    )
 
 
 def _clear(

@@ -29,6 +29,8 @@ PORTS = (
     'network',
     'front',
     'context',
+    'vendordata',
+    'nova-vendordata',
     'rabbitmq',
     'rabbitmq-dist',
     'epmd',

@@ -27,6 +27,8 @@ SHARING = (
             'test_adopting',
             'test_concurrency',
             'test_context',
+            'test_context_fronts',
+            'test_context_vendordata',
             'test_derived_images',
             'test_explain',
             'test_features',
@@ -67,7 +69,7 @@ SHARING = (
 #: What takes longest, longest first, by seconds on two busy cores. What is
 #: not named takes less; it comes last, so that both processes end together.
 LONGEST = (
-    *('cloud 0', 'cloud 1', 'guests 2', 'neutron 3'),
+    *('cloud 0', 'cloud 1', 'guests 2', 'neutron 3', 'test_boot'),
     *('test_catalogue_faults', 'test_catalogue_databases'),
     *('test_daemon_takeover', 'test_daemon_tooz'),
     *('test_notifications', 'test_catalogue_migrations'),
@@ -75,6 +77,7 @@ LONGEST = (
 #: Modules with an environment of tox of their own, by what asks for them.
 APART = {
     'HEPIX_VM_CONCURRENCY': 'test_concurrency.py',
+    'HEPIX_VM_FRONTS': 'test_context_fronts.py',
     'HEPIX_VM_HARNESS': 'test_harness.py',
     'HEPIX_VM_NEUTRON': 'test_context_neutron.py',
     'HEPIX_VM_CHAIN': 'test_guest_context.py',

@@ -3,16 +3,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
+import contextlib
 import dataclasses
 import hashlib
 import hmac
 import http.client
+from typing import Any
 import urllib.parse
 
+from tests import catalogue_rows
 from tests.cloud import cloud as clouds
 from tests.cloud import wires
+from tests.functional import images as acts
 
 #: Seconds; for what normally takes one or two on an idle machine.
 LIMIT = 300.0
@@ -30,6 +35,23 @@ class Answer:
     body: bytes
 
 
+@contextlib.contextmanager
+def server(cloud: clouds.Cloud, rows: catalogue_rows.Rows) -> Iterator[Any]:
+    """A server that exists for the metadata services, if it stays."""
+    data = acts.some_bytes(4096)
+    rows.endorse(data)
+    images = acts.Images(cloud, 'admin')
+    outcome = images.imported(data)
+    assert outcome.status == 'success', outcome.message
+    servers = acts.Servers(cloud, 'admin')
+    made = servers.boot(outcome.image['id'])
+    assert made.status == 'ACTIVE', acts.fault(made)
+    yield made
+    if any(one.id == made.id for one in servers.client.servers.list()):
+        servers.delete(made.id)
+    images.client.images.delete(outcome.image['id'])
+
+
 def signed(cloud: clouds.Cloud, instance: str, project: str) -> Headers:
     """The headers that neutron's metadata agent adds."""
     digest = hmac.new(
@@ -44,7 +66,11 @@ def signed(cloud: clouds.Cloud, instance: str, project: str) -> Headers:
 
 
 def ask(
-    url: str, headers: Headers, path: str = BUNDLE, method: str = 'GET'
+    url: str,
+    headers: Headers,
+    path: str = BUNDLE,
+    method: str = 'GET',
+    content: bytes = b'',
 ) -> Answer:
     """One request, its headers exactly as given, also when doubled."""
     parts = urllib.parse.urlsplit(url)
@@ -56,7 +82,9 @@ def ask(
         connection.putrequest(method, path)
         for name, value in headers:
             connection.putheader(name, value)
-        connection.endheaders()
+        if content:
+            connection.putheader('Content-Length', str(len(content)))
+        connection.endheaders(content or None)
         answer = connection.getresponse()
         body = answer.read()
         found = {name.lower(): value for name, value in answer.getheaders()}

@@ -21,7 +21,6 @@ from hepix_vm.context import manifest
 from tests import catalogue_rows
 from tests.cloud import cloud as clouds
 from tests.cloud import waits
-from tests.functional import images as acts
 from tests.functional import metadata
 from tests.unit.context import sites
 
@@ -45,18 +44,8 @@ def _settings(cloud: clouds.Cloud) -> conf_context.ContextSettings:
 @pytest.fixture(scope='module')
 def server(cloud: clouds.Cloud, rows: catalogue_rows.Rows) -> Iterator[object]:
     """A server that exists for the metadata service."""
-    data = acts.some_bytes(4096)
-    rows.endorse(data)
-    images = acts.Images(cloud, 'admin')
-    outcome = images.imported(data)
-    assert outcome.status == 'success', outcome.message
-    servers = acts.Servers(cloud, 'admin')
-    made = servers.boot(outcome.image['id'])
-    assert made.status == 'ACTIVE', acts.fault(made)
-    yield made
-    if any(one.id == made.id for one in servers.client.servers.list()):
-        servers.delete(made.id)
-    images.client.images.delete(outcome.image['id'])
+    with metadata.server(cloud, rows) as made:
+        yield made
 
 
 def _ask(

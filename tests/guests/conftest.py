@@ -5,9 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+import tempfile
 
 import pytest
 
+from tests.guests import boots
 from tests.guests import machine
 from tests.guests import site
 
@@ -51,3 +53,18 @@ def guest(
 def key() -> site.Key:
     """The site's."""
     return site.Key()
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Real machines are those of Debian 12, and of 13 where asked for."""
+    if 'bench' in metafunc.fixturenames:
+        metafunc.parametrize(
+            'bench', boots.NUMBERS, indirect=True, scope='module'
+        )
+
+
+@pytest.fixture(scope='module')
+def bench(request: pytest.FixtureRequest) -> Iterator[boots.Bench]:
+    """A release with the agent in it."""
+    with tempfile.TemporaryDirectory(prefix='hepix-boot-') as folder:
+        yield boots.Bench(request.param, Path(folder))

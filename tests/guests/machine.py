@@ -9,6 +9,8 @@ import os
 from pathlib import Path
 import shutil
 import subprocess
+from typing import IO
+from typing import Protocol
 
 from tests.guests import site
 
@@ -87,6 +89,20 @@ def without(top: Path, path: str, missing: Iterable[str]) -> str:
     return str(top)
 
 
+def inside(network: Network) -> tuple[str, ...]:
+    """What a command begins with that runs in a network."""
+    root = () if os.geteuid() == 0 else ('-U', '--preserve-credentials')
+    return ('/usr/bin/nsenter', '-t', str(network.holder), '-n', *root)
+
+
+class Network(Protocol):
+    """What a machine is connected to."""
+
+    @property
+    def holder(self) -> int:
+        """The process whose network it is."""
+
+
 @dataclasses.dataclass
 class Machine:
     """One virtual machine in one life.
@@ -98,7 +114,7 @@ class Machine:
 
     top: Path
     path: str
-    server: site.Server
+    server: Network
     options: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -191,16 +207,21 @@ class Machine:
         return conf
 
     def run(
-        self, command: str, conf: Path | None = None
+        self,
+        command: str,
+        conf: Path | None = None,
+        console: int | IO[str] = subprocess.PIPE,
     ) -> subprocess.CompletedProcess[str]:
-        """Run the agent; its whole output is in ``stderr``."""
+        """Run the agent; its whole output is in ``stderr``.
+
+        :param console: where that goes instead
+        """
         conf = conf or self.configure()
         agent = self.agent()
-        root = () if os.geteuid() == 0 else ('-U', '--preserve-credentials')
         return subprocess.run(
             [
-                *('/usr/bin/nsenter', '-t', str(self.server.holder), '-n'),
-                *(*root, 'sh', str(agent), '--conf', str(conf), command),
+                *inside(self.server),
+                *('sh', str(agent), '--conf', str(conf), command),
             ],
             env={
                 'PATH': self.path,
@@ -209,7 +230,7 @@ class Machine:
                 'http_proxy': 'http://127.0.0.1:9/',
             },
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
+            stderr=console,
             text=True,
             timeout=600,
             check=False,

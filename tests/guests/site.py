@@ -124,6 +124,7 @@ def about(
     files: dict[str, bytes],
     serial: int = 7,
     expires: int | None = NEVER,
+    directories: tuple[str, ...] = (),
 ) -> Bundle:
     """A tar with the manifest that the site would write."""
     return Bundle(
@@ -144,6 +145,7 @@ def about(
                     )
                     for name, content in sorted(files.items())
                 ),
+                directories,
             )
         ),
     )
@@ -204,6 +206,8 @@ class Answer:
 
     :param short: bytes of the body that are announced and not sent
     :param hangs: never answers
+    :param announced: says how long the body is
+    :param junk: bytes of headers that mean nothing
     """
 
     status: int = 200
@@ -212,6 +216,7 @@ class Answer:
     short: int = 0
     hangs: bool = False
     announced: bool = True
+    junk: int = 0
 
 
 class Server:
@@ -273,6 +278,8 @@ class Server:
                 if one.announced:
                     length = len(one.body) + one.short
                     self.send_header('Content-Length', str(length))
+                for number in range(one.junk // 1024):
+                    self.send_header(f'X-{number}', 'x' * 1024)
                 if one.location is not None:
                     self.send_header('Location', one.location)
                 self.end_headers()
@@ -285,8 +292,11 @@ class Server:
 
 
 @contextlib.contextmanager
-def serving() -> Iterator[Server]:
-    """A server in a network of its own."""
+def network() -> Iterator[tuple[socket.socket, int]]:
+    """A network namespace with the metadata address.
+
+    :returns: a socket that listens there, and the process that holds it
+    """
     ours, theirs = socket.socketpair()
     root = () if os.geteuid() == 0 else ('--map-root-user',)
     with ours, contextlib.ExitStack() as stack:
@@ -305,8 +315,16 @@ def serving() -> Iterator[Server]:
         ours.settimeout(300)
         _, fds, _, _ = socket.recv_fds(ours, 1, 1)
         assert fds, 'no network namespace, see above'
-        server = Server(socket.socket(fileno=fds[0]), holder.pid)
-        stack.callback(server.close)
+        yield socket.socket(fileno=fds[0]), holder.pid
+
+
+@contextlib.contextmanager
+def serving() -> Iterator[Server]:
+    """A server in a network of its own."""
+    with (
+        network() as (listener, holder),
+        contextlib.closing(Server(listener, holder)) as server,
+    ):
         yield server
 
 

@@ -83,6 +83,8 @@ def test_a_cd_of_old_may_hold_files_alone(guest):
     assert done.returncode == 1
     assert 'links, devices, special rights or odd names' in done.stderr
     assert guest.calls == []
+    # Not even what an earlier boot had.
+    assert (guest.run_directory / 'refused').exists()
 
 
 def test_a_cd_of_old_may_not_be_large(guest):
@@ -103,6 +105,35 @@ def test_only_what_the_manifest_lists_is_taken(guest, key):
     assert guest.calls == EARLY
     names = {path.name for path in (guest.state / 'context').iterdir()}
     assert names == {'prolog.sh', 'epilog.sh'}
+
+
+def test_directories_that_hold_nothing_come_with_it(guest):
+    bundle = site.about(
+        b'tar', site.SCRIPTS, directories=('spool', 'var/empty')
+    )
+    guest.cd({**site.SCRIPTS, 'manifest': bundle.manifest})
+    assert guest.run('prolog').returncode == 0
+    assert (guest.state / 'context/spool').is_dir()
+    assert (guest.state / 'context/var/empty').is_dir()
+
+
+@pytest.mark.parametrize(
+    'name, because',
+    [
+        ('epilog.sh', 'epilog.sh is a file and a directory'),
+        ('epilog.sh/x', 'epilog.sh/x is a file and a directory'),
+        ('../x', 'it is none'),
+        ('/x', 'it is none'),
+        ('a/../../x', 'it is none'),
+    ],
+)
+def test_a_directory_elsewhere_is_refused(guest, name, because):
+    bundle = site.about(b'tar', site.SCRIPTS, directories=(name,))
+    guest.cd({**site.SCRIPTS, 'manifest': bundle.manifest})
+    done = guest.run('prolog')
+    assert done.returncode == 1
+    assert because in done.stderr
+    assert guest.calls == []
 
 
 @pytest.mark.parametrize('name', ['prolog.sh', 'manifest', 'manifest.sig'])

@@ -12,6 +12,7 @@ HOSTILE = [
     'tries = 1; touch escaped',
     'tries = -1',
     'tries = 0',
+    'tries = 08',
     'tries = 9999999999',
     'timeout = 0',
     'http = maybe',

@@ -92,6 +92,23 @@ def test_a_server_that_is_busy_is_asked_again(guest, server):
     assert server.asked.count('/context/manifest') == 3
 
 
+@pytest.mark.parametrize('status', [408, 429])
+def test_a_limit_of_rates_is_waited_for(guest, server, status):
+    """Neutron may allow ten requests in ten seconds; others ask, too."""
+    server.say(site.made().answers())
+    server.answers['/context/manifest'].insert(0, Answer(status))
+    guest.options['tries'] = '2'
+    assert guest.run('epilog').returncode == 0
+    assert guest.calls == BOTH
+
+
+def test_headers_without_end_are_no_answer(guest, server):
+    bundle = site.made()
+    server.say(bundle.answers())
+    server.say({'/context/manifest': Answer(body=bundle.manifest, junk=2**21)})
+    refused(guest, 'no whole answer')
+
+
 def test_a_server_that_stays_busy_is_left(guest, server):
     server.say({'/context/manifest': Answer(503)})
     guest.options['tries'] = '3'
@@ -166,6 +183,11 @@ def test_what_is_no_archive_is_refused(guest, server):
 @pytest.mark.parametrize(
     'old, new',
     [
+        (b'serial: 7', b'serial:  7'),
+        (b' epilog.sh', b' epilog.sh '),
+        (b' epilog.sh', b' prolog.sh'),
+        (b'size-tar: ', b'size-tar: 1\nsize-tar: '),
+        (b'size-tar: 10240', b'size-tar: 10'),
         (b'manifest: 1', b'manifest: 2'),
         (b'serial: 7', b'serial: 07'),
         (b'serial: 7', b'serial:\t7'),
@@ -186,7 +208,11 @@ def test_what_is_no_manifest_is_refused(guest, server, old, new):
 
 def test_an_expired_bundle_is_refused(guest, server):
     server.say(site.made(expires=site.CREATED + 1).answers())
-    refused(guest, 'refused: serial 7 expired on 2026-01-01T00:00:01Z')
+    refused(
+        guest,
+        'refused: serial 7 expired on 2026-01-01T00:00:01Z; by the clock here'
+        ' it is 20',
+    )
 
 
 def test_a_serial_never_goes_back(guest, server):
@@ -279,10 +305,24 @@ def test_what_an_earlier_boot_had_runs_when_the_site_is_silent(guest, server):
     assert done.returncode == 0
     assert 'the site does not answer' in done.stderr
     assert guest.calls == BOTH * 2
+    for another in ('another', ''):
+        guest.boots()
+        guest.identity(another)
+        assert guest.run('epilog').returncode == 1
+        assert guest.calls == BOTH * 2
+
+
+def test_what_nobody_knows_whose_it_is_does_not_run_again(guest, server):
+    """Without firmware that says so, it may be another's snapshot."""
+    guest.identity('')
+    server.say(site.made().answers())
+    assert guest.run('epilog').returncode == 0
+    server.say({'/context/manifest': Answer(503)})
     guest.boots()
-    guest.identity('another')
-    assert guest.run('epilog').returncode == 1
-    assert guest.calls == BOTH * 2
+    done = guest.run('epilog')
+    assert done.returncode == 1
+    assert 'what is here is of another machine' in done.stderr
+    assert guest.calls == BOTH
 
 
 def test_what_an_earlier_boot_had_is_not_run_against_policy(

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 import subprocess
 
 import pytest
@@ -22,6 +23,14 @@ def _program(guest: machine.Machine, name: str, text: str) -> None:
     (folder / name).write_text(f'#!/bin/sh\n{text}\n')
     (folder / name).chmod(0o755)
     guest.path = f'{folder}:{guest.path}'
+
+
+def _lock(guest: machine.Machine, holder: int) -> Path:
+    """As an agent with that process has it."""
+    guest.run_directory.mkdir()
+    lock = guest.run_directory / 'lock'
+    lock.symlink_to(str(holder))
+    return lock
 
 
 def test_stop_runs_both_the_other_way_round(guest, server):
@@ -87,6 +96,23 @@ def test_a_script_that_fails_is_told(guest, server):
     assert server.asked[-1] == f'/context/failed/{bundle.sha256}'
 
 
+def test_a_prolog_that_was_cut_off_has_failed(guest, server):
+    """Where it hangs, what started the agent ends both."""
+    bundle = site.made(
+        {
+            'prolog.sh': b'kill -9 "$PPID"\n',
+            'epilog.sh': site.script('epilog'),
+        }
+    )
+    server.say(bundle.answers())
+    assert guest.run('epilog').returncode == -9
+    (guest.run_directory / 'epilog').unlink()
+    done = guest.run('epilog')
+    assert done.returncode == 1, done.stderr
+    assert guest.calls == ['epilog start']
+    assert server.asked[-1] == f'/context/failed/{bundle.sha256}'
+
+
 def test_a_site_that_hears_nothing_changes_nothing(guest, server):
     bundle = site.made()
     answers = bundle.answers()
@@ -114,26 +140,68 @@ def test_scripts_know_where_they_and_the_features_are(guest, server):
 
 def test_an_agent_at_work_is_left_alone(guest, server):
     server.say(site.made().answers())
-    lock = guest.run_directory / 'lock'
-    lock.mkdir(parents=True)
-    (lock / 'pid').write_text(f'{os.getpid()}\n')
+    lock = _lock(guest, os.getpid())
     done = guest.run('epilog')
     assert done.returncode == 0
     assert 'another agent is at work' in done.stderr
     assert guest.calls == []
-    assert lock.exists()
+    assert lock.is_symlink()
 
 
 def test_an_agent_that_was_cut_off_holds_nothing(guest, server):
     server.say(site.made().answers())
-    lock = guest.run_directory / 'lock'
-    lock.mkdir(parents=True)
     ended = subprocess.Popen(['true'])
     ended.wait()
-    (lock / 'pid').write_text(f'{ended.pid}\n')
+    lock = _lock(guest, ended.pid)
     assert guest.run('epilog').returncode == 0
     assert guest.calls == ['prolog start', 'epilog start']
-    assert not lock.exists()
+    assert not lock.is_symlink()
+
+
+def test_what_is_no_lock_holds_nobody_up(guest, server):
+    server.say(site.made().answers())
+    (guest.run_directory / 'lock').mkdir(parents=True)
+    assert guest.run('epilog').returncode == 0
+    assert guest.calls == ['prolog start', 'epilog start']
+
+
+def test_what_a_machine_left_that_went_down_is_cleared_away(guest, server):
+    server.say(site.made().answers())
+    for name in ('new.1', 'new.23'):
+        (guest.state / name / 'half').mkdir(parents=True)
+    assert guest.run('epilog').returncode == 0
+    assert {path.name for path in guest.state.iterdir()} == {
+        *('context', 'installed', 'last', 'manifest')
+    }
+
+
+@pytest.mark.skipif(not Path('/dev/full').exists(), reason='no full device')
+def test_a_console_that_takes_nothing_ends_nothing(guest, server):
+    bundle = site.made({'epilog.sh': b'echo ran > ran\n'})
+    server.say(bundle.answers())
+    with Path('/dev/full').open('w') as full:
+        assert guest.run('epilog', console=full).returncode == 0
+    assert (guest.state / 'context/ran').exists()
+    assert server.asked[-1] == f'/context/ran/{bundle.sha256}'
+
+
+@pytest.mark.skipif(not Path('/dev/full').exists(), reason='no full device')
+def test_a_full_disk_takes_no_serial_away(guest, server):
+    server.say(site.made(serial=8).answers())
+    assert guest.run('epilog').returncode == 0
+    last = guest.state / 'last'
+    before = last.read_text()
+    (guest.state / 'last.new').symlink_to('/dev/full')
+    server.say(site.made(serial=9).answers())
+    guest.boots()
+    done = guest.run('epilog')
+    assert done.returncode == 1, done.stderr
+    assert 'nothing of the site was run' in done.stderr
+    assert guest.calls == ['prolog start', 'epilog start']
+    assert not last.is_symlink()
+    assert last.read_text() == before
+    # nor is it what an earlier boot had
+    assert not (guest.state / 'installed').exists()
 
 
 def test_nothing_is_left_but_what_is_meant_to(guest, server):
@@ -160,6 +228,16 @@ def test_pauses_grow_up_to_a_limit_and_differ(guest, server):
     assert len(pauses) == len(least)
     for pause, at_least in zip(pauses, least, strict=True):
         assert at_least <= pause <= 2 * at_least
+
+
+@pytest.mark.parametrize('guest', PATHS, indirect=True)
+def test_a_bundle_is_on_the_disk_before_it_is_named(guest, server):
+    server.say(site.made().answers())
+    _program(guest, 'sync', f'ls {guest.state} > {guest.top}/synced')
+    assert guest.run('epilog').returncode == 0
+    assert (guest.top / 'synced').read_text().split() == [
+        *('context', 'last', 'manifest')
+    ]
 
 
 @pytest.mark.parametrize('guest', PATHS, indirect=True)

@@ -14,6 +14,7 @@ import pytest
 from tests.guests import machine
 
 HERE = machine.AGENT.parent
+COPYRIGHT = '/usr/share/doc/hepix-context/copyright'
 UNITS = sorted(path.name for path in (HERE / 'systemd').iterdir())
 
 
@@ -94,6 +95,71 @@ def test_an_image_that_starts_otherwise_is_refused(tmp_path, more):
     assert 'install-agent: ' in done.stderr
 
 
+@pytest.mark.parametrize('shell', machine.SHELLS)
+@pytest.mark.parametrize(
+    'link, to',
+    [
+        ('lib', '/usr/lib'),
+        ('lib', 'usr/lib'),
+        ('lib', '../../../../usr/lib'),
+        ('lib', '/a/b/../../usr/./lib'),
+        ('usr/sbin', '{outside}'),
+        ('etc', '/{outside}'),
+        ('etc', '../outside'),
+        ('etc/profile.d', '{outside}'),
+        ('usr/lib/systemd/system/timers.target.wants', '{outside}'),
+        ('usr/sbin/hepix-context', '{outside}'),
+        ('usr/sbin/hepix-context', '{outside}/victim'),
+        ('usr/sbin/hepix-context.new', '{outside}/victim'),
+        ('etc/hepix-context.conf', '{outside}/victim'),
+        ('etc/hepix-context.conf.new', '{outside}/new'),
+    ],
+)
+def test_links_of_an_image_lead_nowhere_else(tmp_path, shell, link, to):
+    """As in the image, where an absolute one begins at its own root."""
+    outside = tmp_path / 'outside'
+    outside.mkdir()
+    (outside / 'victim').write_text('not ours\n')
+    root = tmp_path / 'root'
+    units = root / 'usr/lib/systemd/system'
+    units.mkdir(parents=True)
+    (root / 'usr/lib/systemd/systemd').touch()
+    (root / link).parent.mkdir(parents=True, exist_ok=True)
+    (root / link).symlink_to(to.format(outside=outside))
+    program = [str(shutil.which(shell))]
+    if shell == 'busybox':
+        program.append('sh')
+    done = subprocess.run(
+        [*program, str(HERE / 'install-agent'), str(root)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in outside.iterdir()] == ['victim']
+    assert (outside / 'victim').read_text() == 'not ours\n'
+    assert {path.name for path in units.iterdir() if path.is_file()} == set(
+        UNITS
+    )
+    names = {path.name for path in root.rglob('*')}
+    assert {'hepix-context', 'hepix-context.conf'} <= names
+
+
+@pytest.mark.parametrize(
+    'link, to, because',
+    [
+        ('usr/sbin', 'sbin', 'links without end'),
+        ('usr/sbin/hepix-context/x', '.', 'expected no directory'),
+    ],
+)
+def test_an_image_that_cannot_take_it_is_refused(tmp_path, link, to, because):
+    (tmp_path / link).parent.mkdir(parents=True)
+    (tmp_path / link).symlink_to(to)
+    done = _install(tmp_path, 'systemd')
+    assert done.returncode == 1
+    assert because in done.stderr
+
+
 def test_the_epilog_is_after_all_and_waits_for_no_network():
     unit = 'hepix-context-epilog.service'
     after = _words(unit, 'After')
@@ -135,7 +201,7 @@ def test_the_debian_package_holds_what_is_installed(tmp_path):
     root = tmp_path / 'root'
     root.mkdir()
     assert _install(root, 'systemd').returncode == 0
-    assert _files(into) == _files(root)
+    assert _files(into) == _files(root) | {COPYRIGHT}
     kept = subprocess.run(
         ['dpkg-deb', '-I', package, 'conffiles'],
         capture_output=True,
@@ -145,6 +211,69 @@ def test_the_debian_package_holds_what_is_installed(tmp_path):
     assert set(kept.stdout.split()) == {
         name for name in _files(root) if name.startswith('/etc/')
     }
+
+
+def _deb(top: Path, **environ: str) -> Path:
+    top.mkdir()
+    subprocess.run(
+        ['sh', str(HERE / 'packages/build-deb'), '1.2.0', str(top)],
+        env={**os.environ, **environ},
+        check=True,
+    )
+    return top / 'hepix-context_1.2.0_all.deb'
+
+
+def test_the_debian_package_can_be_made_again(tmp_path):
+    """Whatever the umask is, and where it is built."""
+    some = {'SOURCE_DATE_EPOCH': '1767225600'}
+    one = _deb(tmp_path / 'one', **some)
+    before = os.umask(0o077)
+    try:
+        again = _deb(tmp_path / 'again', **some, TMPDIR=str(tmp_path))
+    finally:
+        os.umask(before)
+    assert one.read_bytes() == again.read_bytes()
+
+
+def test_the_debian_package_comes_and_goes_without_a_trace(tmp_path):
+    package = _deb(tmp_path / 'made')
+    root = tmp_path / 'root'
+    (root / 'var/lib/dpkg/info').mkdir(parents=True)
+    (root / 'var/lib/dpkg/updates').mkdir()
+    (root / 'var/lib/dpkg/status').touch()
+
+    def dpkg(*words: str) -> None:
+        subprocess.run(
+            [
+                *('dpkg', '--force-not-root', '--force-depends'),
+                *('--force-bad-path', f'--root={root}'),
+                *(f'--log={tmp_path}/log', *words),
+            ],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            check=True,
+        )
+
+    def ours() -> set[str]:
+        return {
+            name
+            for name in _files(root)
+            if not name.startswith('/var/lib/dpkg')
+        }
+
+    into = tmp_path / 'into'
+    into.mkdir()
+    assert _install(into, 'systemd').returncode == 0
+    dpkg('--install', str(package))
+    assert ours() >= _files(into)
+    conf = root / 'etc/hepix-context.conf'
+    conf.write_text('cd = no\n')
+    dpkg('--force-confold', '--install', str(package))
+    assert conf.read_text() == 'cd = no\n'
+    dpkg('--remove', 'hepix-context')
+    assert ours() == {name for name in _files(into) if '/etc/' in name}
+    dpkg('--purge', 'hepix-context')
+    assert ours() == set()
 
 
 @pytest.mark.parametrize('version', ['', '1 2', '../1', 'v1', '1/2'])
@@ -171,17 +300,57 @@ def test_the_rpm_lists_what_is_installed(tmp_path):
     assert found == _files(tmp_path)
 
 
+@pytest.mark.skipif(not shutil.which('rpmbuild'), reason='needs rpm')
+def test_the_rpm_is_built_and_holds_what_is_installed(tmp_path):
+    done = subprocess.run(
+        [
+            *('rpmbuild', '-bb', '--define', 'agent_version 1.2.0'),
+            *('--define', f'agent_files {HERE}'),
+            *('--define', f'_topdir {tmp_path}/made'),
+            *('--define', f'_dbpath {tmp_path}/database'),
+            str(HERE / 'packages/hepix-context.spec'),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    (package,) = (tmp_path / 'made').rglob('*.rpm')
+    assert package.name == 'hepix-context-1.2.0-1.noarch.rpm'
+
+    def asked(*words: str) -> list[str]:
+        found = subprocess.run(
+            ['rpm', '-q', *words, '-p', str(package)],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        return found.splitlines()
+
+    root = tmp_path / 'root'
+    root.mkdir()
+    assert _install(root, 'systemd').returncode == 0
+    assert set(asked('--list')) == _files(root)
+    assert set(asked('--configfiles')) == {
+        name for name in _files(root) if name.startswith('/etc/')
+    }
+    assert not asked('--scripts')
+    owners = asked('--queryformat', '[%{FILEUSERNAME}:%{FILEGROUPNAME}\\n]')
+    assert set(owners) == {'root:root'}
+
+
 @pytest.mark.parametrize('shell', machine.SHELLS)
 @pytest.mark.parametrize(
-    'script, verb, calls',
+    'script, verb, calls, console',
     [
-        ('prolog', 'start', ['prolog', 'deadline']),
-        ('prolog', 'stop', []),
-        ('epilog', 'stop', ['stop']),
+        ('prolog', 'start', ['prolog', 'deadline'], 'console'),
+        ('prolog', 'start', ['prolog', 'deadline'], 'no/console'),
+        ('prolog', 'stop', [], 'console'),
+        ('epilog', 'stop', ['stop'], 'console'),
     ],
 )
 def test_scripts_of_old_init_call_the_agent(
-    tmp_path, shell, script, verb, calls
+    tmp_path, shell, script, verb, calls, console
 ):
     agent = tmp_path / 'agent'
     agent.write_text('#!/bin/sh\necho "$1" >> "$0.calls"\nexit 3\n')
@@ -200,7 +369,7 @@ def test_scripts_of_old_init_call_the_agent(
             env={
                 'HEPIX_CONTEXT_AGENT': str(agent),
                 'HEPIX_CONTEXT_RUN': str(run),
-                'HEPIX_CONTEXT_CONSOLE': str(tmp_path / 'console'),
+                'HEPIX_CONTEXT_CONSOLE': str(tmp_path / console),
             },
             pass_fds=[open_],
             capture_output=True,

@@ -10,6 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 import pytest
 
+from hepix_vm.context import answering
 from hepix_vm.context import application
 from hepix_vm.context import asking
 from hepix_vm.context import forms
@@ -247,11 +248,12 @@ def test_a_fault_of_ours_is_a_503_not_an_exception(part, caplog):
     def broken(*arguments):
         raise RuntimeError('it fell over')
 
-    app = application.Application(parts.parts(**{part: broken}))
+    made = parts.parts(**{part: broken})
+    app = application.Application(made)
     assert parts.ask(app)[::2] == (503, b'')
     assert 'it fell over' in caplog.text
     # The place that it took is free again.
-    assert app._at_work == 0
+    assert made.bound.at_work == 0
 
 
 def test_more_at_work_than_allowed_are_refused_at_once():
@@ -262,7 +264,9 @@ def test_more_at_work_than_allowed_are_refused_at_once():
         assert go_on.wait(SOON)
         return parts.FACTS
 
-    app = application.Application(parts.parts(facts_of=slow, most=1))
+    app = application.Application(
+        parts.parts(facts_of=slow, bound=answering.Bound(1))
+    )
     found = []
     first = threading.Thread(target=lambda: found.append(parts.ask(app)))
     first.start()
@@ -277,7 +281,7 @@ def test_more_at_work_than_allowed_are_refused_at_once():
 
 
 def test_what_serves_nothing_says_so():
-    assert parts.ask(application.unavailable) == (
+    assert parts.ask(answering.unavailable) == (
         503,
         {'Content-Type': 'text/plain', 'Content-Length': '1'},
         b'\n',
@@ -331,7 +335,7 @@ def test_whatever_is_sent_has_one_of_four_answers(path, method, sent):
     ('script', 'path', 'at_most'),
     [
         *[
-            ('/context', f'/{name}', identities.SOON)
+            ('/context', f'/{name}', identities.CURRENT)
             for name in (
                 '',
                 'default.tgz',

@@ -112,7 +112,9 @@ def test_the_path_is_the_same_wherever_the_application_is_mounted():
     assert asking.path_of({}) == ''
 
 
-@pytest.mark.parametrize('variable', ['REQUEST_URI', 'RAW_URI'])
+@pytest.mark.parametrize(
+    'variable', ['REQUEST_URI', 'RAW_URI', 'RAW_PATH_INFO']
+)
 @pytest.mark.parametrize(
     ('sent', 'answered'),
     [

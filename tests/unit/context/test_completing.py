@@ -36,15 +36,17 @@ def catalogue():
     )
 
 
-def _asked(catalogue, answer, needed=True):
-    asked = completing.Completing(
-        ask=lambda uuids: dict.fromkeys(uuids, answer),
+def _completing(catalogue, needed=True):
+    return completing.Completing(
         catalogue=catalogue,
         hosts=lambda: {'h': HOST},
         needed=lambda: needed,
         clock=lambda: snapshots.NOW + 0.5,
-    ).asked([UUID])
-    return asked[UUID]
+    )
+
+
+def _completed(catalogue, answer):
+    return _completing(catalogue).completed(answer)
 
 
 def _facts(**values):
@@ -52,7 +54,7 @@ def _facts(**values):
 
 
 def test_the_endorsement_of_the_image_is_added(catalogue):
-    found = _asked(catalogue, _facts(image=snapshots.GLANCE_IMAGE))
+    found = _completed(catalogue, _facts(image=snapshots.GLANCE_IMAGE))
     assert found.endorsed == facts.Endorsed(
         endorser='CN=One',
         list=snapshots.LIST,
@@ -63,49 +65,50 @@ def test_the_endorsement_of_the_image_is_added(catalogue):
 
 @pytest.mark.parametrize('image', [None, 'unknown'])
 def test_an_image_that_nobody_endorsed_adds_nothing(catalogue, image):
-    assert _asked(catalogue, _facts(image=image)) == _facts(image=image)
+    assert _completed(catalogue, _facts(image=image)) == _facts(image=image)
 
 
 def test_the_kind_of_the_hypervisor_is_added(catalogue):
-    found = _asked(catalogue, _facts(host='h'))
+    found = _completed(catalogue, _facts(host='h'))
     assert found.hypervisor_type == 'QEMU'
-    found = _asked(catalogue, _facts(host='h', hypervisor_type='Xen'))
+    found = _completed(catalogue, _facts(host='h', hypervisor_type='Xen'))
     assert found.hypervisor_type == 'Xen'
 
 
-def test_a_refusal_stays_one(catalogue):
-    refusal = identities.unknown(UUID)
-    assert _asked(catalogue, refusal) is refusal
-    assert catalogue.waited == []
-
-
 def test_a_host_that_is_not_known_leaves_the_kind_awaited(catalogue):
-    found = _asked(catalogue, _facts(host='other'))
+    found = _completed(catalogue, _facts(host='other'))
     assert found == _facts(host='other', awaited=('hypervisor_type',))
-    assert _asked(catalogue, _facts()).awaited == ()
-    assert _asked(catalogue, _facts(host='h')).awaited == ()
+    assert _completed(catalogue, _facts()).awaited == ()
+    assert _completed(catalogue, _facts(host='h')).awaited == ()
+
+
+def test_a_catalogue_that_has_never_answered_leaves_much_awaited():
+    away = Catalogue(model.EMPTY)
+    found = _completed(away, _facts(image='i'))
+    assert found == _facts(image='i', awaited=facts.ENDORSED)
+    assert away.waited == [False]
+
+
+def test_what_the_catalogue_says_later_counts_at_once(catalogue):
+    there, catalogue.found = catalogue.found, model.EMPTY
+    known = _facts(image=snapshots.GLANCE_IMAGE)
+    whole = _completing(catalogue)
+    assert whole.completed(known).endorsed is None
+    catalogue.found = there
+    assert whole.completed(known).endorsed.vo == 'atlas'
 
 
 @pytest.mark.parametrize('needed', [True, False])
-def test_a_catalogue_that_has_never_answered_leaves_much_awaited(needed):
+def test_for_many_answers_the_catalogue_is_waited_for_once(needed):
     away = Catalogue(model.EMPTY)
-    found = _asked(away, _facts(image='i'), needed=needed)
-    assert found == _facts(image='i', awaited=facts.ENDORSED)
-    # Only where it matters it is waited for.
+    names = [f'{UUID[:-3]}{number:03}' for number in range(100)]
+    answers = {name: facts.Facts(name, 'p', image='i') for name in names}
+    assert _completing(away, needed).awaited(answers) is answers
+    # Only where it matters.
     assert away.waited == [needed]
 
 
-def test_for_a_hundred_instances_the_catalogue_is_waited_for_once():
-    away = Catalogue(model.EMPTY)
-    names = [f'{UUID[:-3]}{number:03}' for number in range(100)]
-    found = completing.Completing(
-        ask=lambda uuids: {
-            uuid: facts.Facts(uuid, 'p', image='i') for uuid in uuids
-        },
-        catalogue=away,
-        hosts=dict,
-        needed=lambda: True,
-        clock=lambda: snapshots.NOW,
-    ).asked(names)
-    assert list(found) == names
-    assert away.waited == [True]
+@pytest.mark.parametrize('answer', [_facts(), identities.unknown(UUID)])
+def test_for_answers_without_an_image_it_is_not_waited_for(catalogue, answer):
+    _completing(catalogue).awaited({UUID: answer})
+    assert catalogue.waited == []

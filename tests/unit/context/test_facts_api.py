@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """What Nova's API says of instances, and how it is asked."""
 
+import datetime
 import itertools
 
+from keystoneauth1 import exceptions
 from keystoneauth1 import session as sessions
 from keystoneauth1 import token_endpoint
 import pytest
@@ -17,6 +19,8 @@ from hepix_vm import errors
 NOVA = 'http://nova.example.org/v2.1'
 NAMES = [f'0b7c8f7e-5ad6-4bd0-9d8e-3f1c2b7a6{n:03x}' for n in range(300)]
 ONE = NAMES[1]
+#: Seconds that a busy machine may take for what happens soon.
+SOON = 120
 
 
 def server(name=ONE, **changes):
@@ -173,73 +177,6 @@ def test_an_account_that_sees_no_hosts_is_told_once(nova, make, caplog):
     assert caplog.text.count('on which hosts') == 1
 
 
-def test_many_are_one_listing_of_what_has_changed(nova, make):
-    listing = nova.get(
-        f'{NOVA}/servers/detail',
-        json={'servers': [server(name) for name in NAMES[:50]]},
-    )
-    servers = make()
-    # Ten more than were asked for: they will ask next.
-    assert servers.ask(NAMES[:40]) == {
-        name: expected(name) for name in NAMES[:50]
-    }
-    assert listing.call_count == 1
-    query = listing.last_request.qs
-    assert query['all_tenants'] == ['1']
-    assert query['limit'] == ['200']
-    assert query['changes-since'][0].endswith('z')
-
-
-def test_those_not_in_it_are_asked_for_one_by_one(nova, make):
-    nova.get(
-        f'{NOVA}/servers/detail',
-        json={
-            'servers': [
-                server(NAMES[0]),
-                server(NAMES[1], status='DELETED'),
-            ]
-        },
-    )
-    _shown(nova, *NAMES[2:10])
-    nova.get(f'{NOVA}/servers/{NAMES[1]}', status_code=404)
-    found = make().ask(NAMES[:10])
-    assert found[NAMES[0]] == expected(NAMES[0])
-    assert found[NAMES[1]].status == 404
-    assert found[NAMES[9]] == expected(NAMES[9])
-
-
-def test_a_listing_is_not_repeated_at_once(nova, make):
-    listing = nova.get(f'{NOVA}/servers/detail', json={'servers': []})
-    _shown(nova, *NAMES[:20])
-    clock = [0.0]
-    servers = make(clock=lambda: clock[0])
-    for moment, listed in ((0.0, 1), (1.0, 1), (facts_api.PAUSE, 2)):
-        clock[0] = moment
-        assert len(servers.ask(NAMES[:10])) == 10
-        assert listing.call_count == listed
-
-
-def test_a_long_listing_is_read_page_by_page_while_there_is_time(
-    nova, make, monkeypatch
-):
-    monkeypatch.setattr(facts_api, 'PAGE', 10)
-    moments = iter([0.0, 1.0, 2.0, 3.0])
-    pages = [NAMES[start : start + 10] for start in range(0, 50, 10)]
-
-    def page(request, context):
-        marker = request.qs.get('marker', [''])[0]
-        place = NAMES.index(marker) // 10 + 1 if marker else 0
-        return {'servers': [server(name) for name in pages[place]]}
-
-    listing = nova.get(f'{NOVA}/servers/detail', json=page)
-    _shown(nova, *NAMES[30:40])
-    servers = make(clock=lambda: next(moments, 3.0))
-    assert servers.ask(NAMES[:40]) == {
-        name: expected(name) for name in NAMES[:40]
-    }
-    assert listing.call_count == 3
-
-
 def test_when_there_is_no_time_left_the_rest_comes_again(nova, make):
     _shown(nova, *NAMES[:4])
     clock = itertools.count(0.0, 3.0)
@@ -249,61 +186,96 @@ def test_when_there_is_no_time_left_the_rest_comes_again(nova, make):
     assert found[NAMES[3]].status == 503
 
 
-_FAILING = [
-    {'status_code': 400},
-    {'status_code': 403},
-    {'status_code': 500},
-    {'exc': requests.exceptions.ReadTimeout},
-    {'text': 'no JSON'},
-    {'json': {'servers': None}},
-]
+def _listed(nova, *pages):
+    """A listing of so many pages, each with the link to the next."""
+    return nova.get(
+        f'{NOVA}/servers/detail',
+        [
+            {
+                'json': {
+                    'servers': page,
+                    **({} if page is pages[-1] else {'servers_links': []}),
+                }
+            }
+            for page in pages
+        ],
+    )
 
 
-@pytest.mark.parametrize('answer', _FAILING)
-def test_while_a_listing_fails_servers_are_asked_for_one_by_one(
-    nova, make, caplog, answer
-):
-    listing = nova.get(f'{NOVA}/servers/detail', **answer)
-    _shown(nova, *NAMES[:10])
-    clock = [0.0]
-    servers = make(clock=lambda: clock[0])
-    for moment, listed in ((0.0, 1), (1.0, 1), (facts_api.PAUSE, 2)):
-        clock[0] = moment
-        assert servers.ask(NAMES[:10]) == {
-            name: expected(name) for name in NAMES[:10]
-        }
-        # The session sends one again that got no answer.
-        assert listing.call_count in (listed, 2 * listed)
-    assert caplog.text.count('does not list servers') == 1
+def test_what_has_changed_is_listed_with_some_overlap(nova, make, monkeypatch):
+    listing = _listed(nova, [server(name) for name in NAMES[:50]])
+    before = datetime.datetime.now(datetime.UTC)
+    [found] = make().changed(100)
+    assert found == {name: expected(name) for name in NAMES[:50]}
+    # requests_mock lowers it.
+    query = listing.last_request.qs
+    assert query['all_tenants'] == ['1']
+    since = datetime.datetime.fromisoformat(query['changes-since'][0].upper())
+    back = (before - since).total_seconds()
+    # What is told in whole seconds has been rounded down.
+    assert 100 + facts_api.OVERLAP - SOON <= back < 101 + facts_api.OVERLAP
+    assert listing.last_request.timeout == facts_api.PATIENCE
 
 
-def test_a_listing_that_fails_later_keeps_its_good_pages(
-    nova, make, monkeypatch
-):
-    monkeypatch.setattr(facts_api, 'PAGE', 10)
+def test_a_long_listing_is_read_page_by_page(nova, make):
+    shown = [server(name) for name in NAMES[:25]]
+    listing = _listed(nova, shown[:10], shown[10:20], shown[20:])
+    pages = make().changed(10)
+    assert listing.call_count == 0
+    assert next(pages) == {name: expected(name) for name in NAMES[:10]}
+    assert listing.call_count == 1
+    assert [len(page) for page in pages] == [10, 5]
+    markers = [one.qs.get('marker') for one in nova.request_history]
+    assert markers == [None, [NAMES[9]], [NAMES[19]]]
+
+
+def test_what_is_gone_or_cannot_be_read_is_told_as_such(nova, make):
+    _listed(
+        nova,
+        [
+            server(NAMES[0]),
+            server(NAMES[1], status='DELETED'),
+            server(NAMES[2], status='SOFT_DELETED'),
+            server(NAMES[3], flavor=None),
+        ],
+    )
+    [found] = make().changed(10)
+    assert found[NAMES[0]] == expected(NAMES[0])
+    assert [found[name].status for name in NAMES[1:4]] == [404, 404, 503]
+    assert 'cannot be read' in found[NAMES[3]].detail
+
+
+@pytest.mark.parametrize(
+    'answer',
+    [
+        {'status_code': 400},
+        {'status_code': 403},
+        {'status_code': 500},
+        {'exc': requests.exceptions.ReadTimeout},
+        {'text': 'no JSON'},
+        {'json': []},
+        {'json': {'servers': None}},
+        {'json': {'servers': ['no server']}},
+        {'json': {'servers': [{'status': 'ACTIVE'}]}},
+        {'json': {'servers': [], 'servers_links': []}},
+    ],
+)
+def test_a_listing_that_fails_is_no_listing(nova, make, answer):
+    nova.get(f'{NOVA}/servers/detail', **answer)
+    with pytest.raises((errors.TryAgain, exceptions.ClientException)):
+        list(make().changed(10))
+
+
+def test_a_listing_that_fails_later_has_told_of_its_good_pages(nova, make):
     shown = [server(name) for name in NAMES[:10]]
     nova.get(
         f'{NOVA}/servers/detail',
-        [{'json': {'servers': shown}}, {'status_code': 400}],
+        [
+            {'json': {'servers': shown, 'servers_links': []}},
+            {'status_code': 400},
+        ],
     )
-    _shown(nova, *NAMES[10:15])
-    assert make().ask(NAMES[:15]) == {
-        name: expected(name) for name in NAMES[:15]
-    }
-
-
-def test_what_cannot_be_read_of_a_listing_is_asked_for_by_itself(nova, make):
-    nova.get(
-        f'{NOVA}/servers/detail',
-        json={
-            'servers': [
-                *[server(name) for name in NAMES[:8]],
-                server(NAMES[8], flavor=None),
-                'no server',
-            ]
-        },
-    )
-    _shown(nova, NAMES[8])
-    assert make().ask(NAMES[:9]) == {
-        name: expected(name) for name in NAMES[:9]
-    }
+    pages = make().changed(10)
+    assert len(next(pages)) == 10
+    with pytest.raises(errors.TryAgain, match='400'):
+        next(pages)

@@ -330,3 +330,115 @@ def test_what_another_thread_has_just_asked_is_not_asked_again(known, nova):
     known.facts_of(_who(), 0.0)
     assert known._fresh(ONE, 1.0, 2.0) == _facts(ONE)
     assert nova.asked == [[ONE]]
+
+
+# While somebody looks at what changes
+
+
+def test_who_waits_for_nova_is_answered_by_a_look_that_finds_it():
+    nova = Held()
+    known = identities.Identities(nova, identities.Settings(timeout=SOON))
+    found, threads = _all_at_once(known, NAMES[:2])
+    threads[0].start()
+    try:
+        assert nova.inside.wait(SOON)
+        threads[1].start()
+        _waiting(known, 2)
+        known.learn({name: _facts(name) for name in NAMES[1:3]}, 0.0)
+        threads[1].join(SOON)
+        assert found == {1: _facts(NAMES[1])}
+        refusal = identities.unknown(NAMES[0])
+        known.learn({NAMES[0]: refusal}, 0.0)
+        assert list(known._waiting) == [NAMES[0]]
+        # The one that asks may be found as well.
+        known.learn({NAMES[0]: _facts(NAMES[0])}, 0.0)
+        assert not known._waiting
+    finally:
+        nova.go_on.set()
+        threads[0].join(SOON)
+    assert found[0] == _facts(NAMES[0])
+
+
+def test_who_is_known_waits_for_the_look_that_is_under_way(known, nova):
+    known.facts_of(_who(), 0.0)
+    known.looked(1.0)
+    found = []
+    waiting = threading.Thread(
+        target=lambda: found.append(known.facts_of(_who(), 9.0, 5.0))
+    )
+    waiting.start()
+    assert known.wanted.wait(SOON)
+    # One that began before is too old.
+    known.looked(3.0)
+    assert waiting.is_alive()
+    known.learn({ONE: _facts(ONE, image='another')}, 8.0)
+    waiting.join(SOON)
+    assert found == [_facts(ONE, image='another')]
+    assert nova.asked == [[ONE]]
+
+
+def test_who_is_found_gone_by_a_look_is_asked_about(known, nova):
+    known.facts_of(_who(), 0.0)
+    known.looked(1.0)
+    found = []
+    waiting = threading.Thread(
+        target=lambda: found.append(known.facts_of(_who(), 9.0, 5.0))
+    )
+    waiting.start()
+    assert known.wanted.wait(SOON)
+    nova.answers[ONE] = gone = identities.unknown(ONE)
+    known.learn({ONE: gone}, 8.0)
+    waiting.join(SOON)
+    assert found == [gone]
+    assert nova.asked == [[ONE], [ONE]]
+
+
+def test_when_a_look_fails_those_that_wait_ask(known, nova):
+    known.facts_of(_who(), 0.0)
+    known.looked(1.0)
+    found = []
+    waiting = threading.Thread(
+        target=lambda: found.append(known.facts_of(_who(), 9.0, 5.0))
+    )
+    waiting.start()
+    assert known.wanted.wait(SOON)
+    known.not_looked()
+    waiting.join(SOON)
+    assert found == [_facts(ONE)]
+    assert nova.asked == [[ONE], [ONE]]
+
+
+def test_once_a_look_takes_too_long_nobody_waits_for_it(nova):
+    known = identities.Identities(
+        nova, identities.Settings(ttl=TTL, timeout=0.05)
+    )
+    known.facts_of(_who(), 0.0)
+    known.looked(1.0)
+    assert known.facts_of(_who(), 9.0, 5.0) == _facts(ONE)
+    # With this time-out, this would not come back.
+    known._settings = identities.Settings(ttl=TTL, timeout=10 * SOON)
+    assert known.facts_of(_who(), 9.0, 5.0) == _facts(ONE)
+    assert nova.asked == [[ONE]]
+    # What has not been said for so long is asked for all the same.
+    nova.answers[ONE] = _facts(ONE, host='another')
+    late = identities.LONGEST
+    assert known.facts_of(_who(), late, 5.0).host == 'another'
+    known.looked(late)
+    assert not known._late
+
+
+def test_what_must_be_newer_than_any_look_is_asked_for(known, nova):
+    known.facts_of(_who(), 0.0)
+    known.looked(1.0)
+    for now in (1.0, 2.0, 3.0):
+        assert known.facts_of(_who(), now, 0.5) == _facts(ONE)
+    assert nova.asked == [[ONE]] * 3
+
+
+def test_after_a_fork_nobody_asks_waits_or_looks(known, nova):
+    with known._condition:
+        known._asking = True
+        known._waiting[ONE] = identities._Ticket()
+        known.forget_parent()
+    assert known.facts_of(_who(), 0.0) == _facts(ONE)
+    assert nova.asked == [[ONE]]

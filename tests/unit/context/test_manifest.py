@@ -22,6 +22,7 @@ WHOLE = manifest.Manifest(
         bundle.BundleFile('epilog.sh', 0o755, 0, 'b' * 64),
         bundle.BundleFile('site/a+b', 0o644, 35, 'c' * 64),
     ),
+    directories=('run', 'site/spool'),
 )
 TEXT = f"""\
 hepix-context-manifest: 1
@@ -32,6 +33,8 @@ sha256-tar: {'a' * 64}
 size-tar: 10240
 file: {'b' * 64} 0755 0 epilog.sh
 file: {'c' * 64} 0644 35 site/a+b
+directory: run
+directory: site/spool
 """
 
 
@@ -96,9 +99,15 @@ def test_what_is_not_known_is_absent():
         ('site/a+b', 'a b'),
         ('site/a+b', 'a'),
         ('site/a+b', 'epilog.sh'),
-        ('site/a+b\n', 'site/a+b'),
         ('site/a+b\n', 'site/a+b\nmore: 1\n'),
         ('site/a+b\n', 'site/a+b\n\n'),
+        ('directory: run', 'directory: ../run'),
+        ('directory: run', 'directory: /run'),
+        ('directory: run', 'directory: site/spool'),
+        ('directory: run', 'directory: site/t'),
+        ('site/spool\n', 'site/spool'),
+        ('site/spool\n', 'site/spool\nfile: x\n'),
+        ('site/spool\n', f'site/t\nfile: {"d" * 64} 0644 0 z\n'),
         ('\n', '\r\n'),
     ],
 )

@@ -203,6 +203,16 @@ def test_what_is_kept_is_bounded(site, composed):
     assert len(composed) == 6
 
 
+def test_what_nobody_asked_for_longest_goes_first(site, composed):
+    one = _variants(site).variant_of(_facts(flavor='big', host='h0'), 0.0)
+    found = _variants(site, most=3 * one.size() + 100)
+    composed.clear()
+    for host in ('h0', 'h1', 'h2', 'h0', 'h3', 'h0', 'h2'):
+        found.variant_of(_facts(flavor='big', host=host), 0.0)
+    # The fourth took the place of h1; the others were asked for later.
+    assert [facts.host for facts in composed] == ['h0', 'h1', 'h2', 'h3']
+
+
 def test_the_newest_is_kept_however_large(site, composed):
     found = _variants(site, most=1)
     assert found.variant_of(_facts(), 0.0) is found.variant_of(_facts(), 0.0)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The site in memory: noticing changes, keeping the last good one."""
 
+import errno
 import logging
 import pathlib
 import threading
@@ -239,6 +240,41 @@ def test_what_was_published_is_served_instead_of_the_directory(site, tmp_path):
     new = source.current(2 * INTERVAL)
     assert new.serial == 2
     assert new.sha256 != old.sha256
+
+
+def test_a_disk_that_failed_for_a_moment_is_read_again(
+    site, tmp_path, monkeypatch, caplog
+):
+    state = tmp_path / 'state'
+    _publish(site, state)
+    source = _served(site, state)
+    good = source.current(0.0)
+    sites.write(site, 'more', '')
+    _publish(site, state)
+    really = pathlib.Path.open
+
+    def fail(path, *arguments, **keywords):
+        if path.name == 'site.tar':
+            raise OSError(errno.EIO, 'Input/output error', str(path))
+        return really(path, *arguments, **keywords)
+
+    monkeypatch.setattr(pathlib.Path, 'open', fail)
+    assert source.current(INTERVAL) is good
+    assert source.current(2 * INTERVAL) is good
+    monkeypatch.undo()
+    assert source.current(3 * INTERVAL).serial == 2
+    [record] = [r for r in caplog.records if r.levelno == logging.ERROR]
+    assert 'Input/output error' in record.getMessage()
+
+
+def test_a_fault_that_comes_back_is_said_again(site, caplog):
+    source = _served(site)
+    for look in range(0, 4, 2):
+        (site / 'trap').symlink_to('/etc/passwd')
+        source.current(look * INTERVAL)
+        (site / 'trap').unlink()
+        source.current((look + 1) * INTERVAL)
+    assert len([r for r in caplog.records if r.levelno == logging.ERROR]) == 2
 
 
 def test_a_damaged_publication_is_not_served(site, tmp_path, caplog):

@@ -119,7 +119,9 @@ def test_the_manifest_is_of_the_bundle(top):
         sha256_tar=variant.bundle.sha256_tar,
         size_tar=len(variant.bundle.tar),
         files=variant.bundle.files,
+        directories=variant.bundle.directories,
     )
+    assert variant.bundle.directories == ('empty',)
 
 
 def test_without_the_file_common_is_the_one_layer(tmp_path):

@@ -9,9 +9,11 @@ import contextlib
 import logging
 import os
 from pathlib import Path
+import sys
 import threading
 import time
 import traceback
+import types
 from typing import Any
 
 import pytest
@@ -340,6 +342,21 @@ def test_children_look_of_themselves_and_a_master_does_not(make):
     assert looked(state).looked
     assert in_child(lambda: None) == 0
     assert state._looking is not None
+
+
+def test_a_master_of_uwsgi_has_no_thread_when_it_forks(make, monkeypatch):
+    state = make(settling=SOON)
+    server = types.SimpleNamespace(worker_id=lambda: 0)
+    monkeypatch.setitem(sys.modules, 'uwsgi', server)
+    state.begin()
+    assert state._looking is None
+
+    def child() -> None:
+        assert state._looking is not None
+        assert state._looking.alive()
+        state.close()
+
+    assert in_child(child) == 0
 
 
 def _look_at(state: site_state.SiteState) -> None:

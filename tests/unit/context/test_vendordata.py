@@ -4,12 +4,15 @@
 import base64
 import io
 import json
+import threading
 
 from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
 import pytest
 
+from hepix_vm.context import answering
+from hepix_vm.context import application
 from hepix_vm.context import identities
 from hepix_vm.context import identity
 from hepix_vm.context import noted
@@ -183,6 +186,34 @@ def test_a_fault_of_ours_is_a_503(caplog):
     app = vendordata.Vendordata(parts.parts(facts_of=broken), SETTINGS)
     assert _ask(app)[::2] == (503, b'')
     assert 'it fell over' in caplog.text
+
+
+def test_guests_and_nova_share_one_bound():
+    inside, go_on = threading.Event(), threading.Event()
+
+    def slow(instance, now, at_most):
+        inside.set()
+        assert go_on.wait(120)
+        return parts.FACTS
+
+    made = parts.parts(facts_of=slow, bound=answering.Bound(1))
+    app = vendordata.Vendordata(made, SETTINGS)
+    guests = application.Application(made)
+    found = []
+    first = threading.Thread(target=lambda: found.append(_ask(app)))
+    first.start()
+    try:
+        assert inside.wait(120)
+        assert _ask(app)[::2] == (503, b'')
+        assert parts.ask(guests)[::2] == (503, b'')
+        # Who is not nova takes no place of one who is.
+        assert _ask(app, HTTP_X_ROLES='member')[::2] == (403, b'')
+    finally:
+        go_on.set()
+        first.join(120)
+    assert found[0][0] == 200
+    assert made.bound.at_work == 0
+    assert parts.ask(guests)[0] == 200
 
 
 JSON = st.recursive(

@@ -52,6 +52,8 @@ class Clouds:
         self.made = made
         self.glance = glances.Glance(records.Records(made.database))
         self.servers: tuple[servers.Server, ...] = ()
+        #: In a cell that is down: Nova lists others only.
+        self.hidden: set[str] = set()
         self.volumes: tuple[volumes.Volume, ...] = ()
         self.snapshots: tuple[volumes.Snapshot, ...] = ()
         self.away: dict[str, errors.HepixError] = {}
@@ -150,4 +152,11 @@ def patched(one: Clouds, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(
             kind, name, lambda _, n=name, v=values: one.answer(n, v())
         )
+    monkeypatch.setattr(
+        servers.Nova,
+        'has',
+        lambda _, name: one.answer(
+            'server', name in {s.server_id for s in one.servers} | one.hidden
+        ),
+    )
     monkeypatch.setattr(projects, 'names', lambda *_: {'a project': 'atlas'})

@@ -329,6 +329,35 @@ def test_failures_of_nova_are_errors_of_ours(cloud, nova, answer, kind):
         list(nova.servers())
 
 
+@pytest.mark.parametrize(
+    ('answer', 'there'),
+    [
+        ({'json': {'server': server('1', '')}}, True),
+        ({'status_code': 404}, False),
+    ],
+)
+def test_whether_nova_has_a_server(cloud, nova, answer, there):
+    cloud.get(f'{URL}/servers/1', **answer)
+    assert nova.has('1') is there
+
+
+@pytest.mark.parametrize(
+    ('answer', 'kind'),
+    [
+        ({'status_code': 401}, errors.Misconfigured),
+        ({'status_code': 403}, errors.Misconfigured),
+        # So it answers while the cell of the server is down.
+        ({'status_code': 500}, errors.TryAgain),
+        ({'exc': requests.ConnectionError('refused')}, errors.TryAgain),
+    ],
+    ids=['401', '403', '500', 'refused'],
+)
+def test_a_server_is_not_gone_because_nova_fails(cloud, nova, answer, kind):
+    cloud.get(f'{URL}/servers/1', **answer)
+    with pytest.raises(kind, match='Nova: server 1'):
+        nova.has('1')
+
+
 def values(*images: str | None) -> list[servers.Server]:
     return [
         servers.Server(str(n), 'name', 'mine', None, 'ACTIVE', '', image)

@@ -133,12 +133,13 @@ def test_the_same_content_again_says_so(source):
     assert (again.generation.serial, again.unchanged) == (2, 1)
 
 
-def test_a_damaged_publication_is_published_over(source):
+def test_a_damaged_publication_is_published_over(source, caplog):
     context.publish(source, ORDER)
     state = source.state_directory
     (state / 'generations/1/generation.json').unlink()
     again = context.publish(source, ORDER)
     assert (again.generation.serial, again.unchanged) == (2, None)
+    assert 'verdict=published-unreadable site context' in caplog.text
 
 
 def test_what_cannot_be_served_any_more_is_not_gone_back_to(source):

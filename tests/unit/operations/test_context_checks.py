@@ -267,8 +267,23 @@ def test_gzip_without_neutron(place):
     place.agent.unlink()
     place.nova.unlink()
     place.paste.unlink()
+    place.says(neutron=False)
+    grade, detail = place.look()['behind']
+    assert grade is Grade.WELL
+    assert 'no sign of neutron' in detail
+
+
+def test_gzip_where_somebody_signs(place):
+    """Whether that is neutron cannot be seen on this machine."""
+    place.agent.unlink()
+    place.paste.unlink()
+    place.nova.unlink()
     place.says(secret='secret', neutron=False)
-    assert 'no sign of neutron' in place.well()['behind']
+    detail = place.finding('behind', Grade.WARNING)
+    assert 'it takes behind = neutron' in detail
+    place.says(secret='')
+    place.nova.write_text(NOVA)
+    assert place.look()['behind'][0] is Grade.WARNING
 
 
 @pytest.mark.parametrize(

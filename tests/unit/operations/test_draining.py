@@ -111,6 +111,44 @@ def test_a_host_that_nova_never_listed_needs_force(site):
     assert not order(site, 'wn2', force=True).forced
 
 
+@pytest.fixture
+def one(one_cloud) -> one_cloud_.Clouds:
+    one_cloud.servers = (one_cloud_.server(UUID, None),)
+    return one_cloud
+
+
+def promising(one: one_cloud_.Clouds) -> site_.Site:
+    return dataclasses.replace(one.site, grace_secs=GRACE)
+
+
+OTHER = '8d4b4b4f-1e2a-4d4a-8b1d-4b4f1e2a4d4a'
+
+
+def test_a_server_that_nova_does_not_have_needs_force(one):
+    assert order(promising(one), UUID).name == UUID
+    with pytest.raises(errors.Misconfigured, match='found none of that UUID'):
+        order(promising(one), OTHER)
+    one.asked.clear()
+    assert order(promising(one), OTHER, force=True).name == OTHER
+    assert one.asked == []
+
+
+def test_a_server_of_a_further_cloud_is_one(one):
+    one.further = {'other': site_.Cloud(session=object)}
+    assert order(promising(one), UUID).name == UUID
+    # An account of the first cloud alone can say no for itself only.
+    one.further = {'other': site_.Cloud(session=lambda: None)}
+    assert order(promising(one), UUID).name == UUID
+
+
+def test_while_nova_cannot_say_a_server_needs_force(one):
+    one.away['server'] = errors.TryAgain('Nova: server: away')
+    with pytest.raises(errors.TryAgain, match=r'away\); try again, or use'):
+        order(promising(one), UUID)
+    assert draining.drains(one.site) == ()
+    assert order(promising(one), UUID, force=True).name == UUID
+
+
 def test_a_site_that_promises_nothing_has_to_force_its_orders(site):
     site = dataclasses.replace(site, grace_secs=0)
     with pytest.raises(errors.Misconfigured, match='option grace_secs'):
