@@ -34,7 +34,8 @@ help:
 packages:
 	@tools/install-system-packages
 
-demo: packages
+demo:
+	@tools/install-system-packages network worker
 	@$(PYTHON) -m tests.cloud python -m tests.demo --work-dir '$(DEMO_DIR)'
 
 demo-down:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
+from hepix_vm.context import vendordata
 from tests import catalogue_rows
 from tests.cloud import cloud as clouds
 from tests.cloud import hepix
@@ -123,7 +124,9 @@ def chain() -> Iterator[clouds.Cloud]:
     """The same with real machines in the networks, started once."""
     with (
         launch.work_directory() as work,
-        launch.running(hepix.chain_cloud_options(work), work) as running,
+        launch.running(
+            hepix.chain_cloud_options(work, vendordata.PATH), work
+        ) as running,
         fronts.process_running(running),
     ):
         yield running

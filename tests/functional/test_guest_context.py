@@ -233,6 +233,7 @@ def test_a_machine_without_a_network_has_it_all_from_its_config_drive(
     guest.says(f'context ran: sha256=({SHA256})')
     guest.in_order(
         worker.UP,
+        'vendor_data2: bundle is good: ',
         PROLOG,
         'worker: no network',
         USER,
