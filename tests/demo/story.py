@@ -18,6 +18,7 @@ from pathlib import Path
 import shutil
 import tarfile
 import time
+from typing import Any
 import uuid
 
 from hepix_vm import imagelist
@@ -68,6 +69,8 @@ class Story:
         self.entries: list[imagelist.ImageEntry] = []
         self.published = ''
         self.server = ''
+        #: What servers are asked for with besides the image.
+        self.wanted: dict[str, Any] = {}
         self.machines: machines.Machines | None = None
         if machines.are_real(cloud):
             self.machines = machines.Machines(teller, self.user, self.admin)
@@ -256,9 +259,10 @@ class Story:
             'publishing again makes no second copy',
             results,
         )
-        more = self.machines.prepare() if self.machines else {}
+        if self.machines is not None:
+            self.wanted = self.machines.prepare()
         self.server, status, fault = self.user.booted(
-            self.user.boot('story-endorsed', self.published, **more)
+            self.user.boot('story-endorsed', self.published, **self.wanted)
         )
         self.tell.expect(
             status == 'ACTIVE', 'a user boots it', (status, fault)
@@ -505,7 +509,7 @@ class Story:
         self.operator.run('sync', NAME)
         self._expect_status('active', 'the next sync reactivates it')
         status, fault = self.user.booted(
-            self.user.boot('story-anyway', self.published)
+            self.user.boot('story-anyway', self.published, **self.wanted)
         )[1:]
         self.tell.expect(status == 'ACTIVE', 'it boots', (status, fault))
         self.operator.read('image', 'run-anyway', self.published, '--end')
