@@ -42,7 +42,7 @@ demo-down:
 	@$(PYTHON) -m tests.cloud down --work-dir '$(DEMO_DIR)'
 
 test:
-	@tools/install-system-packages guests
+	@tools/install-system-packages guests network worker
 	@$(tox) -e $(ENVIRONMENTS)
 
 lint: packages
