@@ -25,6 +25,7 @@ from wsgiref import types
 from wsgiref import util
 
 from hepix_vm.catalogue import hosts
+from hepix_vm.context import answering
 from hepix_vm.context import application
 from hepix_vm.context import archive
 from hepix_vm.context import asking
@@ -105,7 +106,7 @@ class Cloud:
             ).variant_of,
             features_of=_features,
             audit=self.audit,
-            refusal=application.REFUSAL_BEHIND_NEUTRON,
+            refusal=answering.REFUSAL_BEHIND_NEUTRON,
         )
         self._context = application.Application(parts)
         self._vendordata = vendordata.Vendordata(

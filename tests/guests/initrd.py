@@ -32,7 +32,7 @@ until [ -e /dev/vda ]; do
     $bb sleep 1
 done
 $bb mount -t ext4 -o rw /dev/vda /root
-$bb cp -a /overlay/. /root/
+$bb cp -af /overlay/. /root/
 $bb mount --move /dev /root/dev
 $bb umount /sys
 $bb umount /proc

@@ -51,6 +51,15 @@ def test_what_was_not_begun_is_not_stopped(guest):
     assert guest.calls == ['prolog start', 'prolog stop']
 
 
+def test_an_epilog_that_was_not_reached_is_not_stopped(guest):
+    """The machine goes down while the agent asks still."""
+    guest.cd(site.SCRIPTS)
+    guest.run('prolog')
+    (guest.run_directory / 'epilog').touch()
+    assert guest.run('stop').returncode == 0
+    assert guest.calls == ['prolog start', 'prolog stop']
+
+
 def test_an_earlier_boots_context_is_not_stopped(guest, server):
     server.say(site.made().answers())
     guest.run('epilog')

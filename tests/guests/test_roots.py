@@ -105,6 +105,30 @@ def test_the_package_and_the_installer_do_the_same(
     assert _more(root, release.root) == {}
 
 
+def test_machines_get_by_their_initrd_what_the_installer_does(
+    release, installed, root, tmp_path
+):
+    made = debian.start(release, tmp_path, {'etc/more': b'1\n'})
+    unpacked = tmp_path / 'unpacked'
+    unpacked.mkdir()
+    with made.open('rb') as archive:
+        subprocess.run(
+            ['busybox', 'cpio', '-idm'],
+            cwd=unpacked,
+            stdin=archive,
+            stderr=subprocess.DEVNULL,
+            check=True,
+        )
+    over = unpacked / 'overlay'
+    subprocess.run(['busybox', 'cp', '-af', f'{over}/.', root], check=True)
+    found = _more(root, release.root)
+    assert _more(installed, release.root).items() <= found.items()
+    assert found['etc/more'] == (0o644, b'1\n')
+    for name in ('', 'etc', 'usr', 'usr/lib', 'usr/sbin'):
+        # or nobody but root could do anything in there
+        assert (root / name).stat().st_mode & 0o777 == 0o755, name
+
+
 def test_systemd_knows_the_units_and_which_are_enabled(installed):
     listed = _inside(
         installed,
