@@ -34,14 +34,15 @@ help:
 packages:
 	@tools/install-system-packages
 
-demo: packages
+demo:
+	@tools/install-system-packages network worker
 	@$(PYTHON) -m tests.cloud python -m tests.demo --work-dir '$(DEMO_DIR)'
 
 demo-down:
 	@$(PYTHON) -m tests.cloud down --work-dir '$(DEMO_DIR)'
 
 test:
-	@tools/install-system-packages guests
+	@tools/install-system-packages guests network worker
 	@$(tox) -e $(ENVIRONMENTS)
 
 lint: packages

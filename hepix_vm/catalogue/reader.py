@@ -70,7 +70,8 @@ class Reader:
         that is a service's master, which decides nothing.
         """
         self._early = True
-        self._begin()
+        if not refreshing.forks_workers():
+            self._begin()
 
     def _begin(self) -> None:
         with self._start_lock:

@@ -227,6 +227,17 @@ def threads() -> types.ModuleType:
     return threading
 
 
+def forks_workers() -> bool:
+    """Whether this is the master of uWSGI, whose children answer requests.
+
+    What a thread is at when a process forks stays locked in the child for
+    ever, such as OpenSSL while it reads certificates for a database: there no
+    thread begins before its time.
+    """
+    worker_id = getattr(sys.modules.get('uwsgi'), 'worker_id', None)
+    return worker_id is not None and worker_id() == 0
+
+
 def unforked(connection: str) -> contextlib.AbstractContextManager[Any]:
     """What to be in while reading: this process does not fork meanwhile.
 

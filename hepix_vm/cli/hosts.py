@@ -11,7 +11,7 @@ from hepix_vm.cli import base
 from hepix_vm.cli import configured
 from hepix_vm.conf import context as conf_context
 from hepix_vm.context import ratings
-from hepix_vm.context import site_state
+from hepix_vm.context import ratings_file
 from hepix_vm.operations import hosts
 
 _COLUMNS = (
@@ -49,7 +49,7 @@ class ContextHosts(base.Lister):
         conf = self.app.configuration()
         site = configured.site(conf)
         file = conf_context.ratings_file(conf)
-        table = ratings.EMPTY if file is None else site_state.read_table(file)
+        table = ratings.EMPTY if file is None else ratings_file.read(file)
         if parsed_args.refresh:
             done = hosts.refresh(site, base.now())
             for problem in done.problems:

@@ -47,8 +47,10 @@ get as NAME.tgz. "hepix-vm-status upgrade check" says whether it is right.
         help="""
 Seconds for which what Nova said of an instance counts without asking again:
 after a migration its machine features are those of the old host for this time
-at most. What decides which context it gets counts for two seconds. While Nova
-does not answer, what is known is used for five minutes.
+at most. What decides which context it gets counts for five seconds. A process
+of its own asks Nova every two seconds what has changed, and what has not
+counts anew. While Nova does not answer, what is known is used for five
+minutes.
 """,
     ),
     cfg.FloatOpt(
@@ -59,7 +61,8 @@ does not answer, what is known is used for five minutes.
         help="""
 Seconds that a request waits for Nova at most; then the virtual machine gets
 503. The proxies on the way give up after 30 seconds themselves. In a process
-of its own it is also the time-out of each request to Nova and Keystone.
+of its own it is also the time-out of each request to Nova and Keystone, but
+for lists of what has changed: they have 30 seconds at least.
 """,
     ),
     cfg.IntOpt(

@@ -56,42 +56,33 @@ class Completing:
 
     def completed(self, facts: facts_.Facts) -> facts_.Facts:
         """All that is known of an instance now; waits for nothing."""
-        facts = _hosted(facts, self.hosts())
-        if facts.image is None:
-            return facts
-        snapshot = self.catalogue.snapshot(wait=False)
-        return _endorsed(facts, facts.image, snapshot, int(self.clock()))
-
-
-def _hosted(
-    facts: facts_.Facts, hosts: Mapping[str, hosts_.Host]
-) -> facts_.Facts:
-    if facts.host is None or facts.hypervisor_type is not None:
-        return facts
-    host = hosts.get(facts.host)
-    if host is None or host.hypervisor_type is None:
+        awaited = list(facts.awaited)
+        kind, by = facts.hypervisor_type, None
+        if kind is None and facts.host is not None:
+            host = self.hosts().get(facts.host)
+            kind = None if host is None else host.hypervisor_type
+            if kind is None:
+                awaited.append('hypervisor_type')
+        if facts.image is not None:
+            snapshot = self.catalogue.snapshot(wait=False)
+            if snapshot.answered_at is None:
+                awaited += facts_.ENDORSED
+            else:
+                by = endorsed.of_image(
+                    snapshot, facts.image, facts.project, int(self.clock())
+                )
         return dataclasses.replace(
-            facts, awaited=(*facts.awaited, 'hypervisor_type')
+            facts,
+            hypervisor_type=kind,
+            endorsed=None if by is None else _endorsed(by),
+            awaited=tuple(awaited),
         )
-    return dataclasses.replace(facts, hypervisor_type=host.hypervisor_type)
 
 
-def _endorsed(
-    facts: facts_.Facts, image: str, snapshot: model.Snapshot, now: int
-) -> facts_.Facts:
-    if snapshot.answered_at is None:
-        return dataclasses.replace(
-            facts, awaited=(*facts.awaited, *facts_.ENDORSED)
-        )
-    found = endorsed.of_image(snapshot, image, facts.project, now)
-    if found is None:
-        return facts
-    return dataclasses.replace(
-        facts,
-        endorsed=facts_.Endorsed(
-            endorser=found.subscribed.endorser,
-            list=found.subscribed.list_identifier,
-            vo=found.endorsement.vo,
-            identifier=found.endorsement.identifier,
-        ),
+def _endorsed(by: endorsed.Endorsed) -> facts_.Endorsed:
+    return facts_.Endorsed(
+        endorser=by.subscribed.endorser,
+        list=by.subscribed.list_identifier,
+        vo=by.endorsement.vo,
+        identifier=by.endorsement.identifier,
     )

@@ -39,7 +39,7 @@ PATIENCE = 30.0
 #: Seconds that listings overlap: Nova tells times without their fractions, a
 #: change is in its database a moment after the time that it bears, and the
 #: clocks of its machines differ from ours.
-OVERLAP = 10.0
+OVERLAP = 5.0
 
 _HOST = 'OS-EXT-SRV-ATTR:host'
 _GONE = frozenset({'DELETED', 'SOFT_DELETED'})

@@ -227,6 +227,8 @@ def _looked_at(site: site_.Site) -> set[str]:
 
 def _awaited(site: site_.Site, facts: facts_.Facts) -> identity.Refusal | None:
     """Why no variant can be told yet; None: it can."""
+    if not facts.awaited:
+        return None
     # A layer must not be left out because nobody has said yet who needs it.
     lacking = sorted(_looked_at(site).intersection(facts.awaited))
     if not lacking:

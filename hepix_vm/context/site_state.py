@@ -29,10 +29,8 @@ from hepix_vm.catalogue import drains
 from hepix_vm.catalogue import hosts
 from hepix_vm.catalogue import refreshing
 from hepix_vm.catalogue import schema
-from hepix_vm.context import documents
 from hepix_vm.context import features
-from hepix_vm.context import ratings
-from hepix_vm import errors
+from hepix_vm.context import ratings_file
 
 LOG = logging.getLogger(__name__)
 
@@ -77,7 +75,8 @@ class SiteState:
     def begin(self) -> None:
         """Look before anybody asks, in children likewise; returns at once."""
         self._early = True
-        self._start_early()
+        if not refreshing.forks_workers():
+            self._start_early()
 
     def current(self) -> Snapshot:
         """What is known now; never waits and never raises.
@@ -158,7 +157,9 @@ class _Looking:
             settings.connection, settings.store_timeout
         )
         self._inside = refreshing.unforked(settings.connection)
-        self._table = _Table(settings.ratings_file, known.table)
+        self._ratings = ratings_file.RatingsFile(
+            settings.ratings_file, known.table
+        )
         self._ending: threading.Event = refreshing.threads().Event()
         self._well = True
         self._revision: tuple[str, int] | None = None
@@ -190,8 +191,7 @@ class _Looking:
             self._store.close()
 
     def _look(self) -> None:
-        table = self._table.read()
-        found = dataclasses.replace(self.snapshot, table=table)
+        found = dataclasses.replace(self.snapshot, table=self._ratings.table())
         try:
             found = dataclasses.replace(self._read(found), looked=True)
         except Exception as exc:  # noqa: BLE001 - the thread must live on
@@ -228,65 +228,6 @@ class _Looking:
             host_drains=_by_name(orders, drains.Kind.HOST),
             server_drains=_by_name(orders, drains.Kind.SERVER),
         )
-
-
-class _Table:
-    """The site's table, read again when its file is another one."""
-
-    def __init__(
-        self, path: pathlib.Path | None, known: ratings.Table
-    ) -> None:
-        self._path = path
-        self._table = known
-        self._seen: object = None
-
-    def read(self) -> ratings.Table:
-        """The table as it stands, or the last one that was good."""
-        if self._path is None:
-            return ratings.EMPTY
-        seen = _stamp(self._path)
-        if seen == self._seen:
-            return self._table
-        self._seen = seen
-        try:
-            self._table = read_table(self._path)
-        except Exception as exc:  # noqa: BLE001 - the thread must live on
-            LOG.error('%s; what was read of it before stays', exc)
-        else:
-            LOG.info(
-                'the table of the site is in memory: ratings=%d '
-                'wall_limits=%d from %s',
-                len(self._table.ratings),
-                len(self._table.wall_limits),
-                self._path,
-            )
-        return self._table
-
-
-def _stamp(path: pathlib.Path) -> object:
-    """What differs when a file is another one."""
-    try:
-        found = path.stat()
-    except (OSError, ValueError) as exc:
-        return str(exc)
-    return (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
-
-
-def read_table(path: pathlib.Path) -> ratings.Table:
-    """Read the site's table.
-
-    :raises errors.Misconfigured: it cannot be read or is wrong
-    """
-    source = f'[context] ratings_file {path}'
-    try:
-        with path.open('rb') as file:
-            content = file.read(documents.LARGEST + 1)
-    except (OSError, ValueError) as exc:
-        raise errors.Misconfigured(
-            f'{source}: expected a readable file, found: {exc}; create it, '
-            'or unset the option'
-        ) from exc
-    return ratings.parse(content, source)
 
 
 def _by_name(

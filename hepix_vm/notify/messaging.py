@@ -178,6 +178,7 @@ def _parts(url: str) -> tuple[str, tuple[str, ...]]:
         if found.scheme and found.netloc:
             return found.scheme, tuple(found.netloc.split(','))
     except ValueError:
+        # What it says may have the password in it.
         pass
     raise errors.Misconfigured(
         'option [notify] transport_url: expected a URL of oslo.messaging such '

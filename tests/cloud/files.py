@@ -7,6 +7,7 @@ import pathlib
 from cryptography import fernet
 
 from tests.cloud import configuration
+from tests.cloud import neutron
 from tests.cloud import options as opts
 from tests.cloud import settings
 from tests.cloud import site as sites
@@ -83,6 +84,8 @@ def write(site: sites.Site) -> None:
     )
     _write(site.etc('cinder') / 'shares', f'{volumes.share(site)}\n')
     volumes.write_programs(site)
+    if neutron.PART in site.options.parts:
+        neutron.write_dhcp(site)
     _write(site.etc('rabbitmq') / 'rabbitmq.conf', settings.rabbitmq(site))
 
 

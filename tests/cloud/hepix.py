@@ -13,7 +13,6 @@ from cryptography.hazmat.primitives import serialization
 
 from hepix_vm.catalogue import database
 from hepix_vm.catalogue import migrations
-from hepix_vm.context import vendordata
 from tests.cloud import cloud as clouds
 from tests.cloud import configuration
 from tests.cloud import options as opts
@@ -191,18 +190,22 @@ def neutron_cloud_options(
     return hepix_cloud_options(work, opts.ALL | parts, {**context, **more})
 
 
-def chain_cloud_options(work: pathlib.Path) -> opts.CloudOptions:
+def chain_cloud_options(
+    work: pathlib.Path, vendordata: str | None = None
+) -> opts.CloudOptions:
     """Return the same of a cloud with networks and real machines in them.
 
-    Servers of a withdrawn image are told to end, and config drives have the
-    context, once its own process runs.
+    Servers of a withdrawn image are told to end.
+
+    :param vendordata: as in the options; config drives have the context with
+        it, once its own process runs
     """
     kvm = worker.boots_with_kvm()
     return dataclasses.replace(
         neutron_cloud_options(
             work, CHAIN, {'withdraw': {'drain_grace': str(DRAIN_GRACE)}}
         ),
-        vendordata=vendordata.PATH,
+        vendordata=vendordata,
         virt_type='kvm' if kvm else 'qemu',
     )
 

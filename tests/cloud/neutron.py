@@ -52,6 +52,19 @@ def file(site: sites.Site) -> str:
     return str(site.etc('neutron') / 'neutron.conf')
 
 
+def write_dhcp(site: sites.Site) -> None:
+    """Write what dnsmasq is told besides its command line.
+
+    It would become "nobody", who may not read what is in a work directory:
+    the addresses of those that come later.
+    """
+    _dhcp_file(site).write_text('user=root\n')
+
+
+def _dhcp_file(site: sites.Site) -> pathlib.Path:
+    return site.etc('neutron') / 'dnsmasq.conf'
+
+
 def _helpers(site: sites.Site) -> dict[str, dict[str, Value]]:
     command = (
         f'{site.network_program("privsep-helper")} --config-file {file(site)}'
@@ -103,6 +116,7 @@ def settings(site: sites.Site, host: str) -> Sections:
             'rpc_workers': 1,
             'notify_nova_on_port_status_changes': False,
             'notify_nova_on_port_data_changes': False,
+            'dnsmasq_config_file': str(_dhcp_file(site)),
             **_agents(host),
             **_metadata(site),
         },

@@ -38,14 +38,14 @@ def main() -> int:
     work = parser.parse_args().work_dir
     keep = os.environ.get('KEEP', '') not in ('', '0')
     print(
-        'Keystone, Glance, Placement and Nova of a real release are started '
-        'on loopback.',
+        'Keystone, Glance, Placement, Nova and Neutron of a real release are '
+        'started on loopback, with libvirt and Open vSwitch.',
         flush=True,
     )
     with interrupts.terminable():
         try:
             cloud = launch.start(
-                hepix.hepix_cloud_options(work), work, launch.reporter()
+                hepix.chain_cloud_options(work), work, launch.reporter()
             )
         except errors.CloudError as exc:
             print(exc, file=sys.stderr)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 import contextlib
 import functools
@@ -41,6 +42,11 @@ def web_server(directory: Path) -> Iterator[str]:
 class _Quiet(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *args: object) -> None:
         """Say nothing: the story has its own words."""
+
+
+def base64_of(text: str) -> str:
+    """Return a text as nova takes user data."""
+    return base64.b64encode(text.encode()).decode()
 
 
 class Person:
@@ -146,8 +152,11 @@ class Person:
         self._teller.answered(f'{tasks[-1]["status"]}: {message}')
         return status, message
 
-    def boot(self, name: str, image_id: str) -> Any:
-        """Ask for a server; gives the first answer."""
+    def boot(self, name: str, image_id: str, **more: Any) -> Any:
+        """Ask for a server; gives the first answer.
+
+        :param more: what it has other than the smallest ones
+        """
         flavors = self.ask('compute', 'GET', '/flavors', show=False).json()[
             'flavors'
         ]
@@ -163,6 +172,7 @@ class Person:
                     'imageRef': image_id,
                     'flavorRef': flavor,
                     'networks': 'none',
+                    **more,
                 }
             },
         )

@@ -8,14 +8,17 @@ one the others are not told, and count as failed.
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable
 import datetime
 import gzip
 import hashlib
 import io
 from pathlib import Path
+import shutil
 import tarfile
 import time
+from typing import Any
 import uuid
 
 from hepix_vm import imagelist
@@ -23,8 +26,10 @@ from tests.cloud import cloud as clouds
 from tests.cloud import hepix
 from tests.demo import asked
 from tests.demo import disks
+from tests.demo import machines
 from tests.demo import told
 from tests import endorser as endorsers
+from tests import worker
 
 NAME = 'story'
 
@@ -64,6 +69,11 @@ class Story:
         self.entries: list[imagelist.ImageEntry] = []
         self.published = ''
         self.server = ''
+        #: What servers are asked for with besides the image.
+        self.wanted: dict[str, Any] = {}
+        self.machines: machines.Machines | None = None
+        if machines.are_real(cloud):
+            self.machines = machines.Machines(teller, self.user, self.admin)
 
     def steps(self) -> tuple[tuple[str, Callable[[], None]], ...]:
         """Titles and acts, in order."""
@@ -92,10 +102,14 @@ class Story:
     def endorse(self) -> None:
         """A CA, a certificate, a CRL, two disks and a signed list."""
         self.endorser.write_trust_anchors(self.anchors)
-        worker = disks.qcow2(self.web / 'worker.qcow2', 'worker')
+        disk = self.web / 'worker.qcow2'
+        if self.machines is not None:
+            shutil.copy(worker.image(worker.Kind.AGENT), disk)
+        else:
+            disks.qcow2(disk, 'worker')
         batch = disks.raw(self.web / 'batch.raw', 'batch', 4)
         self.entries = [
-            self._entry(worker, 'Worker node', 'qcow2'),
+            self._entry(disk, 'Worker node', 'qcow2'),
             self._entry(batch, 'Batch node', 'raw'),
         ]
         self.tell.say(
@@ -215,14 +229,14 @@ class Story:
 
     def approve(self) -> None:
         """The approved image goes the way of every image into Glance."""
-        worker = self.entries[0]
+        first = self.entries[0]
         code, _ = self.operator.read(
-            'image', 'approve', worker.identifier, '--reason', 'tried it'
+            'image', 'approve', first.identifier, '--reason', 'tried it'
         )
         self.tell.expect(code == 0, 'the operator approves one image', code)
         self._expect_verdicts('approved', 'not-approved')
         code, results = self.operator.read('publish')
-        mine = [r for r in results if r['identifier'] == worker.identifier]
+        mine = [r for r in results if r['identifier'] == first.identifier]
         self.tell.expect(
             code == 0 and [r['outcome'] for r in mine] == ['published'],
             'it is published',
@@ -234,19 +248,21 @@ class Story:
         ).json()
         self.tell.expect(
             shown['status'] == 'active'
-            and shown['os_hash_value'] == worker.sha512,
+            and shown['os_hash_value'] == first.sha512,
             'Glance has it, with the endorsed hash',
             shown,
         )
         code, results = self.operator.read('publish')
-        mine = [r for r in results if r['identifier'] == worker.identifier]
+        mine = [r for r in results if r['identifier'] == first.identifier]
         self.tell.expect(
             [r['outcome'] for r in mine] == ['present'],
             'publishing again makes no second copy',
             results,
         )
+        if self.machines is not None:
+            self.wanted = self.machines.prepare()
         self.server, status, fault = self.user.booted(
-            self.user.boot('story-endorsed', self.published)
+            self.user.boot('story-endorsed', self.published, **self.wanted)
         )
         self.tell.expect(
             status == 'ACTIVE', 'a user boots it', (status, fault)
@@ -256,14 +272,14 @@ class Story:
 
     def judge(self) -> None:
         """Bytes are recognised; nothing else helps."""
-        worker = self._bytes(0)
-        status, message = self._import('by hand', worker, 'qcow2')
+        endorsed = self._bytes(0)
+        status, message = self._import('by hand', endorsed, 'qcow2')
         self.tell.expect(
             status == 'active',
             'the same bytes from a user are recognised by content',
             (status, message),
         )
-        changed = bytearray(worker)
+        changed = bytearray(endorsed)
         changed[-1] ^= 1
         unknown = disks.qcow2(self.folder / 'unknown.qcow2', 'unknown')
         batch = self.entries[1]
@@ -278,7 +294,7 @@ class Story:
             ('one changed bit', bytes(changed), 'qcow2', 'not-endorsed'),
             ('unknown bytes', unknown.read_bytes(), 'qcow2', 'not-endorsed'),
             ('the blocked image', self._bytes(1), 'raw', 'blocked'),
-            ('a truncated file', worker[:-512], 'qcow2', 'not-endorsed'),
+            ('a truncated file', endorsed[:-512], 'qcow2', 'not-endorsed'),
         ):
             status, message = self._import(title, data, format_)
             self.tell.expect(
@@ -345,12 +361,11 @@ class Story:
 
     def context(self) -> None:
         """What a guest would get at 169.254.169.254."""
-        path = '/context/default.tgz'
+        path = '/context/default.tgz.b64'
         status, body = self._metadata(path, self.server)
         self.tell.expect(status == 200, 'a signed request is answered', status)
-        with tarfile.open(
-            fileobj=io.BytesIO(gzip.decompress(body))
-        ) as archive:
+        tgz = base64.b64decode(body)
+        with tarfile.open(fileobj=io.BytesIO(gzip.decompress(tgz))) as archive:
             names = archive.getnames()
             prolog = archive.extractfile('prolog.sh')
             content = prolog.read().decode() if prolog else ''
@@ -363,9 +378,35 @@ class Story:
         )
         status, body = self._metadata(path, self.server, secret='wrong')
         self.tell.expect(
-            status == 403 and not body,
+            status == 403 and not body.strip(),
             'a request with a wrong signature is refused',
             status,
+        )
+        if self.machines is not None:
+            self._in_the_machine(self.machines)
+
+    def _in_the_machine(self, machine: machines.Machines) -> None:
+        """The machine itself has asked at 169.254.169.254 and says so."""
+        self.tell.say(
+            'The image has the agent in it. The machine has found the '
+            'metadata service through its network, run what the user gave '
+            'it, and then what the site has for it.'
+        )
+        digest = machine.expect_context(self.server)
+        end = time.monotonic() + asked.PATIENCE
+        mine: list[dict[str, object]] = []
+        # What was fetched is written down now and then.
+        while not mine and time.monotonic() < end:
+            rows = self.operator.read('context', 'status')[1]
+            mine = [
+                row
+                for row in rows
+                if row['server'] == self.server and row['told'] == 'ran'
+            ]
+        self.tell.expect(
+            [row['sha256'] for row in mine] == [digest],
+            'the site knows which context ran in it',
+            mine,
         )
 
     def _metadata(
@@ -410,9 +451,21 @@ class Story:
             'the operator sees what still runs',
             servers,
         )
+        if self.machines is not None:
+            self._told_to_end(self.machines)
         self._reactivated()
         self._anyway()
         self._disbelieved()
+
+    def _told_to_end(self, machine: machines.Machines) -> None:
+        line = 'worker: jobfeatures/shutdowntime_job ([0-9]+)'
+        at = int(machine.says(self.server, line)[1])
+        self.tell.answered(f'console: $JOBFEATURES/shutdowntime_job is {at}')
+        self.tell.expect(
+            at > time.time(),
+            'its jobs read in a file when the machine has to end',
+            at,
+        )
 
     def _reactivated(self) -> None:
         answer = self.admin.ask(
@@ -456,7 +509,7 @@ class Story:
         self.operator.run('sync', NAME)
         self._expect_status('active', 'the next sync reactivates it')
         status, fault = self.user.booted(
-            self.user.boot('story-anyway', self.published)
+            self.user.boot('story-anyway', self.published, **self.wanted)
         )[1:]
         self.tell.expect(status == 'ACTIVE', 'it boots', (status, fault))
         self.operator.read('image', 'run-anyway', self.published, '--end')

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
+from hepix_vm.context import vendordata
 from tests import catalogue_rows
 from tests.cloud import cloud as clouds
 from tests.cloud import hepix
@@ -34,6 +35,7 @@ SHARING = (
             'test_glance_hardening',
             'test_glance_import',
             'test_glance_policy',
+            'test_guest_agent',
             'test_nova_filter',
             'test_nova_guard',
             'test_paths',
@@ -68,7 +70,7 @@ SHARING = (
 #: What takes longest, longest first, by seconds on two busy cores. What is
 #: not named takes less; it comes last, so that both processes end together.
 LONGEST = (
-    *('cloud 0', 'cloud 1', 'guests 2', 'neutron 3', 'test_boot'),
+    *('cloud 0', 'cloud 1', 'guests 2', 'neutron 3', 'chain 4', 'test_boot'),
     *('test_catalogue_faults', 'test_catalogue_databases'),
     *('test_daemon_takeover', 'test_daemon_tooz'),
     *('test_notifications', 'test_catalogue_migrations'),
@@ -79,7 +81,6 @@ APART = {
     'HEPIX_VM_FRONTS': 'test_context_fronts.py',
     'HEPIX_VM_HARNESS': 'test_harness.py',
     'HEPIX_VM_NEUTRON': 'test_context_neutron.py',
-    'HEPIX_VM_CHAIN': 'test_guest_context.py',
 }
 collect_ignore = [
     module for name, module in APART.items() if not os.environ.get(name)
@@ -122,7 +123,9 @@ def chain() -> Iterator[clouds.Cloud]:
     """The same with real machines in the networks, started once."""
     with (
         launch.work_directory() as work,
-        launch.running(hepix.chain_cloud_options(work), work) as running,
+        launch.running(
+            hepix.chain_cloud_options(work, vendordata.PATH), work
+        ) as running,
         fronts.process_running(running),
     ):
         yield running

@@ -21,6 +21,8 @@ import sqlalchemy as sa
 
 from hepix_vm.catalogue import context_fetches
 from hepix_vm.catalogue import database
+from hepix_vm.catalogue import drains
+from hepix_vm.catalogue import hosts
 from hepix_vm.catalogue import migrations
 from hepix_vm.context import audit
 from hepix_vm.context import noted
@@ -219,6 +221,53 @@ def test_a_database_that_says_nothing_holds_up_nobody(
     (left,) = processes(store)
     assert left.lost >= 1
     assert len(notes(store)) + left.lost >= 4
+
+
+def test_orders_to_end_are_kept_as_they_were_given(
+    store: database.Database,
+) -> None:
+    """Names differ by case, and who ordered may have any name."""
+    given = [
+        drains.Drain(drains.Kind.HOST, 'wn1', 2**33, 7, 'Zo\u00eb \U0001f9ca'),
+        drains.Drain(drains.Kind.HOST, 'WN1', 5000, 7, 'x' * 255, True),
+        drains.Drain(drains.Kind.SERVER, auditing.ONE, 6000, 7, 'me'),
+        drains.Drain(drains.Kind.HOST, auditing.ONE, 6000, 7, 'me'),
+    ]
+    for one in (*given, given[0]):
+        store.transact(lambda made, one=one: drains.put(made, one))
+    with store.reading() as connection:
+        # The next one first, and those of hosts before those of servers.
+        assert drains.drains(connection) == (
+            *(given[1], given[3], given[2], given[0]),
+        )
+
+    def clear(made: database.Transaction) -> list[bool]:
+        return [
+            drains.clear(made, one.kind, one.name)
+            for one in (*given, given[0])
+        ]
+
+    assert store.transact(clear) == [True, True, True, True, False]
+
+
+def test_what_hosts_have_is_kept_as_it_was_told(
+    store: database.Database,
+) -> None:
+    told = (
+        hosts.Host('WN1', None, None, (), None, 7),
+        hosts.Host(
+            *('wn1', 2**31 - 1, 'EPYC\u2122 \U0001f9ca'),
+            *(('a, "b"', '\u00e9\U0001f9ca'), 'QEMU', 2**33),
+        ),
+    )
+    for _ in range(2):
+        store.transact(lambda made: hosts.put(made, told))
+        with store.reading() as connection:
+            assert hosts.hosts(connection) == told
+    store.transact(lambda made: hosts.forget(made, ['wn1', 'wn2']))
+    with store.reading() as connection:
+        assert hosts.hosts(connection) == told[:1]
+    store.transact(lambda made: hosts.forget(made, ['WN1']))
 
 
 def test_an_account_that_may_write_these_tables_alone_is_enough(

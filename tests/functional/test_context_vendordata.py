@@ -99,14 +99,15 @@ def _ask(
 
 def _feature(
     cloud: clouds.Cloud, headers: metadata.Headers, path: str
-) -> bytes:
+) -> tuple[int, str]:
     """The same, once each process of the sample has read orders to end."""
     url = cloud.site.url(fronts.PROCESS)
 
-    def told() -> bytes | None:
+    def told() -> tuple[int, str] | None:
         came = metadata.ask(url, headers, path)
-        assert came.status in (200, 503)
-        return came.body if came.status == 200 else None
+        return (
+            None if came.status == 503 else (came.status, came.body.decode())
+        )
 
     return waits.until(path, told, LIMIT, log=cloud.log(fronts.PROCESS))
 
@@ -156,7 +157,7 @@ def test_vendordata_is_what_the_guest_would_fetch(
     manifest.verify(written, base64.b64decode(found['signature']), public)
 
 
-def test_a_guest_learns_where_its_features_are(cloud, headers, told):
+def test_a_guest_learns_where_its_features_are(cloud, server, headers, told):
     """From what is fixed, with or without the process that nova asks."""
     announced = json.loads(
         _ask(cloud, fronts.NOVA, headers, f'{LATEST}/vendor_data.json')
@@ -168,10 +169,16 @@ def test_a_guest_learns_where_its_features_are(cloud, headers, told):
         parts = urllib.parse.urlsplit(url)
         assert parts[:2] == ('http', '169.254.169.254')
         # As DIRAC and others put it together: no slash at the end, a key.
-        keys = _feature(cloud, headers, f'{parts.path}/').decode().split()
-        assert keys
-        for key in keys:
-            assert _feature(cloud, headers, f'{parts.path}/{key}')
+        status, index = _feature(cloud, headers, f'{parts.path}/')
+        assert status == 200
+        for key in index.split():
+            status, text = _feature(cloud, headers, f'{parts.path}/{key}')
+            assert status == 200
+            assert key == 'job_id' or float(text) >= 0
+        # What an error says must not be a value.
+        absent = _feature(cloud, headers, f'{parts.path}/no_such_key')
+        assert absent == (404, '')
+    assert _feature(cloud, headers, '/jobfeatures/job_id') == (200, server.id)
 
 
 @pytest.mark.parametrize(

@@ -218,7 +218,7 @@ def test_a_machine_from_before_the_agent_runs_the_site_s_part_too(
         EPILOG,
     )
     assert 'hepix-context' not in guest.console()
-    row = _status_when(machines, guest, form='default.tgz')
+    row = _status_when(machines, guest, form='tgz')
     # It says nothing of how it went.
     assert row['told'] == ''
     same = _status_when(machines, machines.new, told='ran')
@@ -233,6 +233,7 @@ def test_a_machine_without_a_network_has_it_all_from_its_config_drive(
     guest.says(f'context ran: sha256=({SHA256})')
     guest.in_order(
         worker.UP,
+        'vendor_data2: bundle is good: ',
         PROLOG,
         'worker: no network',
         USER,

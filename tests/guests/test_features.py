@@ -3,6 +3,11 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+
+from tests.guests import machine
 from tests.guests import site
 
 Answer = site.Answer
@@ -41,6 +46,43 @@ def test_values_are_mirrored_into_files(guest, server):
     assert _seen(guest, 'machine') == _lines(MACHINE)
     assert _seen(guest, 'job') == _lines(JOB)
     assert guest.run_directory.stat().st_mode & 0o777 == 0o755
+
+
+_READER = """
+import json, os, pathlib
+found = {}
+for name in ('MACHINEFEATURES', 'JOBFEATURES'):
+    folder = pathlib.Path(os.environ[name])
+    assert folder.is_absolute() and not os.environ[name].endswith('/')
+    for key in ('total_cpu', 'hs06', 'shutdowntime', 'allocated_cpu'):
+        if (folder / key).is_file():
+            found[key] = float((folder / key).read_text())
+    found[name] = sorted(os.listdir(folder))
+print(json.dumps(found))
+"""
+
+
+def test_a_program_that_reads_directories_finds_every_value(guest, server):
+    """As PanDA's pilot and JAliEn do, from where a login shell says."""
+    _say(server)
+    assert guest.run('features').returncode == 0
+    text = (machine.AGENT.parent / 'profile/hepix-features.sh').read_text()
+    text = text.replace('/etc/', f'{guest.top}/etc/')
+    done = subprocess.run(
+        ('sh', '-c', f'{text}\nexec "$0" -c "$1"', sys.executable, _READER),
+        env={'PATH': machine.SYSTEM},
+        capture_output=True,
+        check=True,
+        timeout=120,
+    )
+    assert json.loads(done.stdout) == {
+        'MACHINEFEATURES': sorted(MACHINE),
+        'JOBFEATURES': sorted(JOB),
+        'total_cpu': 8,
+        'hs06': 80.5,
+        'shutdowntime': 1800000000,
+        'allocated_cpu': 2,
+    }
 
 
 def test_what_changes_is_changed_and_what_goes_goes(guest, server):

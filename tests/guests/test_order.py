@@ -51,6 +51,15 @@ def test_what_was_not_begun_is_not_stopped(guest):
     assert guest.calls == ['prolog start', 'prolog stop']
 
 
+def test_an_epilog_that_was_not_reached_is_not_stopped(guest):
+    """The machine goes down while the agent asks still."""
+    guest.cd(site.SCRIPTS)
+    guest.run('prolog')
+    (guest.run_directory / 'epilog').touch()
+    assert guest.run('stop').returncode == 0
+    assert guest.calls == ['prolog start', 'prolog stop']
+
+
 def test_an_earlier_boots_context_is_not_stopped(guest, server):
     server.say(site.made().answers())
     guest.run('epilog')
@@ -93,6 +102,23 @@ def test_a_script_that_fails_is_told(guest, server):
     assert done.returncode == 1
     assert 'prolog.sh start: failed with status 3' in done.stderr
     assert guest.calls == ['prolog start', 'epilog start']
+    assert server.asked[-1] == f'/context/failed/{bundle.sha256}'
+
+
+def test_a_prolog_that_was_cut_off_has_failed(guest, server):
+    """Where it hangs, what started the agent ends both."""
+    bundle = site.made(
+        {
+            'prolog.sh': b'kill -9 "$PPID"\n',
+            'epilog.sh': site.script('epilog'),
+        }
+    )
+    server.say(bundle.answers())
+    assert guest.run('epilog').returncode == -9
+    (guest.run_directory / 'epilog').unlink()
+    done = guest.run('epilog')
+    assert done.returncode == 1, done.stderr
+    assert guest.calls == ['epilog start']
     assert server.asked[-1] == f'/context/failed/{bundle.sha256}'
 
 

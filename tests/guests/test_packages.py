@@ -14,6 +14,7 @@ import pytest
 from tests.guests import machine
 
 HERE = machine.AGENT.parent
+COPYRIGHT = '/usr/share/doc/hepix-context/copyright'
 UNITS = sorted(path.name for path in (HERE / 'systemd').iterdir())
 
 
@@ -200,7 +201,7 @@ def test_the_debian_package_holds_what_is_installed(tmp_path):
     root = tmp_path / 'root'
     root.mkdir()
     assert _install(root, 'systemd').returncode == 0
-    assert _files(into) == _files(root)
+    assert _files(into) == _files(root) | {COPYRIGHT}
     kept = subprocess.run(
         ['dpkg-deb', '-I', package, 'conffiles'],
         capture_output=True,
@@ -210,6 +211,69 @@ def test_the_debian_package_holds_what_is_installed(tmp_path):
     assert set(kept.stdout.split()) == {
         name for name in _files(root) if name.startswith('/etc/')
     }
+
+
+def _deb(top: Path, **environ: str) -> Path:
+    top.mkdir()
+    subprocess.run(
+        ['sh', str(HERE / 'packages/build-deb'), '1.2.0', str(top)],
+        env={**os.environ, **environ},
+        check=True,
+    )
+    return top / 'hepix-context_1.2.0_all.deb'
+
+
+def test_the_debian_package_can_be_made_again(tmp_path):
+    """Whatever the umask is, and where it is built."""
+    some = {'SOURCE_DATE_EPOCH': '1767225600'}
+    one = _deb(tmp_path / 'one', **some)
+    before = os.umask(0o077)
+    try:
+        again = _deb(tmp_path / 'again', **some, TMPDIR=str(tmp_path))
+    finally:
+        os.umask(before)
+    assert one.read_bytes() == again.read_bytes()
+
+
+def test_the_debian_package_comes_and_goes_without_a_trace(tmp_path):
+    package = _deb(tmp_path / 'made')
+    root = tmp_path / 'root'
+    (root / 'var/lib/dpkg/info').mkdir(parents=True)
+    (root / 'var/lib/dpkg/updates').mkdir()
+    (root / 'var/lib/dpkg/status').touch()
+
+    def dpkg(*words: str) -> None:
+        subprocess.run(
+            [
+                *('dpkg', '--force-not-root', '--force-depends'),
+                *('--force-bad-path', f'--root={root}'),
+                *(f'--log={tmp_path}/log', *words),
+            ],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            check=True,
+        )
+
+    def ours() -> set[str]:
+        return {
+            name
+            for name in _files(root)
+            if not name.startswith('/var/lib/dpkg')
+        }
+
+    into = tmp_path / 'into'
+    into.mkdir()
+    assert _install(into, 'systemd').returncode == 0
+    dpkg('--install', str(package))
+    assert ours() >= _files(into)
+    conf = root / 'etc/hepix-context.conf'
+    conf.write_text('cd = no\n')
+    dpkg('--force-confold', '--install', str(package))
+    assert conf.read_text() == 'cd = no\n'
+    dpkg('--remove', 'hepix-context')
+    assert ours() == {name for name in _files(into) if '/etc/' in name}
+    dpkg('--purge', 'hepix-context')
+    assert ours() == set()
 
 
 @pytest.mark.parametrize('version', ['', '1 2', '../1', 'v1', '1/2'])
@@ -234,6 +298,45 @@ def test_the_rpm_lists_what_is_installed(tmp_path):
         for line in listed
     }
     assert found == _files(tmp_path)
+
+
+@pytest.mark.skipif(not shutil.which('rpmbuild'), reason='needs rpm')
+def test_the_rpm_is_built_and_holds_what_is_installed(tmp_path):
+    done = subprocess.run(
+        [
+            *('rpmbuild', '-bb', '--define', 'agent_version 1.2.0'),
+            *('--define', f'agent_files {HERE}'),
+            *('--define', f'_topdir {tmp_path}/made'),
+            *('--define', f'_dbpath {tmp_path}/database'),
+            str(HERE / 'packages/hepix-context.spec'),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    (package,) = (tmp_path / 'made').rglob('*.rpm')
+    assert package.name == 'hepix-context-1.2.0-1.noarch.rpm'
+
+    def asked(*words: str) -> list[str]:
+        found = subprocess.run(
+            ['rpm', '-q', *words, '-p', str(package)],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        return found.splitlines()
+
+    root = tmp_path / 'root'
+    root.mkdir()
+    assert _install(root, 'systemd').returncode == 0
+    assert set(asked('--list')) == _files(root)
+    assert set(asked('--configfiles')) == {
+        name for name in _files(root) if name.startswith('/etc/')
+    }
+    assert not asked('--scripts')
+    owners = asked('--queryformat', '[%{FILEUSERNAME}:%{FILEGROUPNAME}\\n]')
+    assert set(owners) == {'root:root'}
 
 
 @pytest.mark.parametrize('shell', machine.SHELLS)

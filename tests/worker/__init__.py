@@ -11,17 +11,19 @@ from __future__ import annotations
 import enum
 import hashlib
 import pathlib
+import shutil
 import subprocess
 import tempfile
 import threading
 
 from tests.cloud import cache
+from tests.cloud import errors
 from tests.worker import archive
 from tests.worker import disk
 from tests.worker import kernel
 from tests.worker import tree
 
-PROGRAMS = ('apt-get', 'busybox', 'dpkg-deb', 'mformat', 'syslinux')
+_PROGRAMS = ('apt-get', 'busybox', 'dpkg-deb', 'mformat', 'syslinux')
 UP = 'worker: kernel'
 """Begins the first line that it says."""
 OVER = 'worker: start-up is over'
@@ -66,6 +68,12 @@ def image(kind: Kind) -> pathlib.Path:
     """
 
     def build(folder: pathlib.Path) -> None:
+        missing = [name for name in _PROGRAMS if not shutil.which(name)]
+        if missing:
+            raise errors.CloudError(
+                f'not installed: {", ".join(missing)}; '
+                'run tools/install-system-packages worker'
+            )
         folder.mkdir()
         with tempfile.TemporaryDirectory(dir=folder) as name:
             work = pathlib.Path(name)

@@ -8,9 +8,11 @@ from collections.abc import Iterator
 import concurrent.futures
 import os
 from pathlib import Path
+import sys
 import threading
 import time
 import traceback
+import types
 from typing import Any
 
 import pytest
@@ -255,6 +257,26 @@ def test_children_of_a_service_read_of_themselves_and_its_master_does_not(
     # It does when it is asked.
     assert decide(asked) is model.Reason.APPROVED
     assert in_child(child) == 0
+    assert asked._worker is not None
+
+
+def test_a_master_of_uwsgi_has_no_thread_when_it_forks(
+    asked: reader.Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it is at in that moment would stay locked in the child."""
+    number = 0
+    server = types.SimpleNamespace(worker_id=lambda: number)
+    monkeypatch.setitem(sys.modules, 'uwsgi', server)
+    asked.begin()
+    assert asked._worker is None
+
+    def child() -> None:
+        until('read', lambda: has_read(asked))
+
+    assert in_child(child) == 0
+    # Each of its workers may load the program itself.
+    number = 1
+    asked.begin()
     assert asked._worker is not None
 
 

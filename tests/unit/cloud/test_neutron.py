@@ -54,6 +54,15 @@ def test_a_cloud_without_it_has_the_stand_in_and_no_file_of_it(
     assert not pathlib.Path(neutron.file(site)).exists()
 
 
+def test_dhcp_may_read_what_is_the_owner_s_alone(
+    tmp_path: pathlib.Path,
+) -> None:
+    site = make_site(tmp_path, WITH)
+    files.write(site)
+    named = neutron.settings(site, 'host')['DEFAULT']['dnsmasq_config_file']
+    assert pathlib.Path(str(named)).read_text() == 'user=root\n'
+
+
 def test_an_agent_begins_when_the_rpc_server_listens(
     tmp_path: pathlib.Path,
 ) -> None:

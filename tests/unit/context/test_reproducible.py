@@ -37,10 +37,10 @@ KNOWN = {
         'd80e663849b06757197a1eb3ecf2312c709c42cb7554562302344b808a5b454d'
     ),
     'manifest': (
-        '38789fd561a137e552e6043fb7a5d6ee98066fad1e8d8bef3f52611e3d1fab74'
+        '5435c9ae639b3c711bdd8badcdee0f1396f5b63e2a13e0a34177b4b5259f7ab7'
     ),
     'iso': (
-        '5629e8a9ea78972bb1f30ec2d06c3736aef437e5ce130ee4a00af111dda22fa1'
+        'db7e2cf5f2c9f82fe8ce08b0b9bc16076cec8db5da49bb1c97de0244ddc0a155'
     ),
 }
 #: What deflate makes of it differs from one zlib to another; these are of

@@ -9,9 +9,11 @@ import contextlib
 import logging
 import os
 from pathlib import Path
+import sys
 import threading
 import time
 import traceback
+import types
 from typing import Any
 
 import pytest
@@ -19,9 +21,7 @@ import pytest
 from hepix_vm.catalogue import database
 from hepix_vm.catalogue import drains
 from hepix_vm.catalogue import hosts
-from hepix_vm.context import documents
 from hepix_vm.context import site_state
-from hepix_vm import errors
 from tests import catalogue_rows
 
 SOON = 120.0
@@ -270,14 +270,6 @@ def test_a_table_that_cannot_be_read_does_not_hide_orders(rows, make):
     assert found.host_drains == {'wn1': 5000}
 
 
-def test_a_table_that_is_missing_or_too_large_is_refused(tmp_path):
-    with pytest.raises(errors.Misconfigured, match='No such file'):
-        site_state.read_table(tmp_path / 'none')
-    (tmp_path / 'large').write_bytes(b'#' * (documents.LARGEST + 1))
-    with pytest.raises(errors.Misconfigured, match='at most'):
-        site_state.read_table(tmp_path / 'large')
-
-
 def _limit(state: site_state.SiteState) -> int | None:
     return state.current().table.wall_limit('atlas')
 
@@ -340,6 +332,21 @@ def test_children_look_of_themselves_and_a_master_does_not(make):
     assert looked(state).looked
     assert in_child(lambda: None) == 0
     assert state._looking is not None
+
+
+def test_a_master_of_uwsgi_has_no_thread_when_it_forks(make, monkeypatch):
+    state = make(settling=SOON)
+    server = types.SimpleNamespace(worker_id=lambda: 0)
+    monkeypatch.setitem(sys.modules, 'uwsgi', server)
+    state.begin()
+    assert state._looking is None
+
+    def child() -> None:
+        assert state._looking is not None
+        assert state._looking.alive()
+        state.close()
+
+    assert in_child(child) == 0
 
 
 def _look_at(state: site_state.SiteState) -> None:

@@ -97,7 +97,7 @@ def _questions(nova):
 def test_the_signature_is_believed_and_nova_asked(config, site, nova):
     app = _app(config)
     # However long it takes, what Nova said is still new.
-    app._guests._clock = lambda: 0.0
+    app._guests._wsgi._clock = lambda: 0.0
     for _ in range(3):
         assert _ask(app)[::2] == (200, sites.build(site).tgz)
     assert _questions(nova) == 1
