@@ -132,6 +132,26 @@ def belonging(
     return found
 
 
+def machines(folder: pathlib.Path) -> set[int]:
+    """Return the ids of QEMU's processes with files below a folder.
+
+    libvirt makes them nobody's children, in sessions of their own, and takes
+    the token away from them.
+    """
+    found = set()
+    for path in _PROC.glob('[0-9]*'):
+        try:
+            argv = (path / 'cmdline').read_bytes()
+        except OSError:
+            continue
+        program = argv.partition(b'\0')[0].rpartition(b'/')[2]
+        if program.startswith(b'qemu-system') and (
+            f'{folder}/'.encode() in argv
+        ):
+            found.add(int(path.name))
+    return {pid for pid in found if look(pid) is not None}
+
+
 def send(pids: Collection[int], number: signal.Signals) -> None:
     """Signal processes by id; those that are gone already do not matter."""
     for pid in pids:

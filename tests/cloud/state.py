@@ -48,9 +48,14 @@ class State:
 
     def belonging(self) -> set[int]:
         """Return the ids of all living processes of this cloud."""
-        return processes.belonging(
+        found = processes.belonging(
             processes.table(), self.leaders(), self.token
         )
+        # Each log is in a folder of its own of the work directory.
+        logs = {pathlib.Path(one.log) for one in self.started.values()}
+        for work in {log.parent.parent for log in logs}:
+            found |= processes.machines(work / 'data')
+        return found
 
 
 def save(work: pathlib.Path, state: State) -> None:

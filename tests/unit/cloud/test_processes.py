@@ -127,6 +127,23 @@ def test_a_stubborn_process_and_its_runaway_child_are_ended() -> None:
     child.stdout.close()
 
 
+def test_machines_of_a_folder_are_found_whoever_started_them(
+    tmp_path: pathlib.Path,
+) -> None:
+    disk = str(tmp_path / 'one' / 'disk')
+    with subprocess.Popen(
+        ['qemu-system-x86_64', '-c', 'read line', disk],
+        executable='/bin/sh',
+        stdin=subprocess.PIPE,
+    ) as child:
+        assert child.stdin is not None
+        assert processes.machines(tmp_path / 'one') == {child.pid}
+        assert processes.machines(tmp_path / 'on') == set()
+        child.stdin.close()
+        child.wait(LIMIT)
+    assert processes.machines(tmp_path / 'one') == set()
+
+
 def test_what_cannot_be_ended_is_named() -> None:
     with pytest.raises(errors.CloudError, match='5000010'):
         processes.end_all(lambda: {5_000_010}, grace=0, limit=0)
