@@ -15,7 +15,6 @@ from tests import catalogue_rows
 from tests.cloud import cloud as clouds
 from tests.cloud import hepix
 from tests.cloud import waits
-from tests.functional import images as acts
 from tests.functional import metadata
 from tests.guests import machine
 from tests.guests import signing
@@ -28,18 +27,8 @@ OLD = machine.AGENT.parents[2] / 'tests' / 'guests' / 'old-guest'
 
 @pytest.fixture(scope='module')
 def server(cloud: clouds.Cloud, rows: catalogue_rows.Rows) -> Iterator[Any]:
-    """A server that exists for the metadata service."""
-    data = acts.some_bytes(4096)
-    rows.endorse(data)
-    images = acts.Images(cloud, 'admin')
-    outcome = images.imported(data)
-    assert outcome.status == 'success', outcome.message
-    servers = acts.Servers(cloud, 'admin')
-    made = servers.boot(outcome.image['id'])
-    assert made.status == 'ACTIVE', acts.fault(made)
-    yield made
-    servers.delete(made.id)
-    images.client.images.delete(outcome.image['id'])
+    with metadata.server(cloud, rows) as made:
+        yield made
 
 
 @pytest.fixture(scope='module')

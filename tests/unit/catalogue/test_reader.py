@@ -6,12 +6,10 @@ from __future__ import annotations
 from collections.abc import Callable
 import contextlib
 import multiprocessing
-import os
 import sqlite3
 import sys
 import threading
 import time
-import traceback
 from typing import Any
 
 import pytest
@@ -20,6 +18,7 @@ from hepix_vm.catalogue import database
 from hepix_vm.catalogue import model
 from hepix_vm.catalogue import reader
 from tests import catalogue_rows
+from tests import forked
 
 #: Seconds that a busy machine may take for what happens soon.
 SOON = 60
@@ -418,29 +417,6 @@ def test_same_settings_share_one_reader(path):
     assert not path.exists()
 
 
-def in_child(work: Callable[[], None]) -> int:
-    """Run in a forked child; returns its exit status."""
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            work()
-            status = 0
-        except BaseException:  # noqa: BLE001 - it must not return
-            traceback.print_exc()
-        finally:
-            os._exit(status)
-    end = time.monotonic() + SOON
-    while time.monotonic() < end:
-        found, status = os.waitpid(pid, os.WNOHANG)
-        if found:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.02)
-    os.kill(pid, 9)
-    os.waitpid(pid, 0)
-    raise AssertionError('the child hangs')
-
-
 def test_forked_child_has_a_reader_of_its_own(rows, path):
     rows.endorse(DATA)
     settings = reader.ReaderSettings(
@@ -458,7 +434,7 @@ def test_forked_child_has_a_reader_of_its_own(rows, path):
         assert any(t.name == 'hepix-vm-reader' for t in threading.enumerate())
 
     try:
-        assert in_child(child) == 0
+        assert forked.in_child(child) == 0
         until(lambda: of_bytes(parent), model.Reason.WITHDRAWN)
     finally:
         parent.close()
@@ -483,7 +459,7 @@ def test_fork_while_every_lock_is_held(rows, path):
         worker._condition,
         reader._readers_lock,
     ):
-        status = in_child(child)
+        status = forked.in_child(child)
     parent.close()
     assert status == 0
 

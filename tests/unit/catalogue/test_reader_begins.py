@@ -6,12 +6,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Iterator
 import concurrent.futures
-import os
 from pathlib import Path
 import sys
 import threading
 import time
-import traceback
 import types
 from typing import Any
 
@@ -23,6 +21,7 @@ from hepix_vm.catalogue import model
 from hepix_vm.catalogue import reader
 from hepix_vm.catalogue import refreshing
 from tests import catalogue_rows
+from tests import forked
 
 DATA = b'endorsed bytes'
 SOON = 60.0
@@ -228,20 +227,6 @@ def test_later_reading_is_waited_for_as_long_as_the_store_may_take(
     asked.close()
 
 
-def in_child(work: Callable[[], None]) -> int:
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            work()
-            status = 0
-        except BaseException:  # noqa: BLE001 - it must not return
-            traceback.print_exc()
-        finally:
-            os._exit(status)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-
-
 def test_children_of_a_service_read_of_themselves_and_its_master_does_not(
     asked: reader.Reader,
 ) -> None:
@@ -252,11 +237,11 @@ def test_children_of_a_service_read_of_themselves_and_its_master_does_not(
         until('read', lambda: has_read(asked))
         assert decide(asked) is model.Reason.APPROVED
 
-    assert in_child(child) == 0
+    assert forked.in_child(child) == 0
     assert asked._worker is None
     # It does when it is asked.
     assert decide(asked) is model.Reason.APPROVED
-    assert in_child(child) == 0
+    assert forked.in_child(child) == 0
     assert asked._worker is not None
 
 
@@ -273,7 +258,7 @@ def test_a_master_of_uwsgi_has_no_thread_when_it_forks(
     def child() -> None:
         until('read', lambda: has_read(asked))
 
-    assert in_child(child) == 0
+    assert forked.in_child(child) == 0
     # Each of its workers may load the program itself.
     number = 1
     asked.begin()
@@ -294,7 +279,7 @@ def test_child_without_threads_decides_late(
         raise RuntimeError('no more threads')
 
     monkeypatch.setattr(threading.Thread, 'start', refuse)
-    assert in_child(child) == 0
+    assert forked.in_child(child) == 0
 
 
 @pytest.mark.parametrize('waits', (SOON, 0.01))
@@ -314,14 +299,14 @@ def test_nobody_forks_inside_sqlite_unless_it_hangs(
         def child() -> None:
             assert over.is_set() is (waits == SOON)
 
-        forked = pool.submit(in_child, child)
+        ran = pool.submit(forked.in_child, child)
         if waits == SOON:
             time.sleep(0.2)
         else:
-            assert forked.result(SOON) == 0
+            assert ran.result(SOON) == 0
         over.set()
         slow.may_end.set()
-        assert forked.result(SOON) == 0
+        assert ran.result(SOON) == 0
     asked.close()
 
 

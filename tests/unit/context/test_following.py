@@ -8,9 +8,7 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 import contextlib
 import gc
-import os
 import threading
-import traceback
 
 import pytest
 
@@ -19,6 +17,7 @@ from hepix_vm.context import following
 from hepix_vm.context import identities
 from hepix_vm.context import identity
 from hepix_vm.context import remembered
+from tests import forked
 
 #: Seconds that a busy machine may take for what happens soon.
 SOON = 120
@@ -255,20 +254,5 @@ def test_a_child_has_a_thread_of_its_own(make, nova, clock):
 
     # Its parent may hold the lock at that moment.
     with one._known._condition:
-        assert _in_child(child) == 0
+        assert forked.in_child(child) == 0
     assert one._running.alive()
-
-
-def _in_child(work: Callable[[], None]) -> int:
-    """Run in a forked child; returns its exit status."""
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            work()
-            status = 0
-        except BaseException:  # noqa: BLE001 - it must not return
-            traceback.print_exc()
-        finally:
-            os._exit(status)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])

@@ -7,12 +7,10 @@ from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
 import logging
-import os
 from pathlib import Path
 import sys
 import threading
 import time
-import traceback
 import types
 from typing import Any
 
@@ -23,6 +21,7 @@ from hepix_vm.catalogue import drains
 from hepix_vm.catalogue import hosts
 from hepix_vm.context import site_state
 from tests import catalogue_rows
+from tests import forked
 
 SOON = 120.0
 NAME = 'hepix-vm-site-state'
@@ -277,21 +276,6 @@ def _limit(state: site_state.SiteState) -> int | None:
 # Forking
 
 
-def in_child(work: Callable[[], None]) -> int:
-    """Run in a forked child; returns its exit status."""
-    pid = os.fork()
-    if pid == 0:
-        status = 1
-        try:
-            work()
-            status = 0
-        except BaseException:  # noqa: BLE001 - it must not return
-            traceback.print_exc()
-        finally:
-            os._exit(status)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-
-
 def test_a_child_goes_on_with_what_its_parent_knew_and_looks_itself(
     rows, make
 ):
@@ -305,7 +289,7 @@ def test_a_child_goes_on_with_what_its_parent_knew_and_looks_itself(
         order_host(rows, 6000)
         until('seen', lambda: state.current().host_drains == {'wn1': 6000})
 
-    assert in_child(child) == 0
+    assert forked.in_child(child) == 0
     until('seen', lambda: state.current().host_drains == {'wn1': 6000})
 
 
@@ -313,7 +297,7 @@ def test_a_fork_while_its_lock_is_held(make):
     state = make()
     looked(state)
     with state._lock:
-        assert in_child(lambda: _look_at(state)) == 0
+        assert forked.in_child(lambda: _look_at(state)) == 0
 
 
 def test_children_look_of_themselves_and_a_master_does_not(make):
@@ -326,11 +310,11 @@ def test_children_look_of_themselves_and_a_master_does_not(make):
         assert state._looking.alive()
         state.close()
 
-    assert in_child(child) == 0
+    assert forked.in_child(child) == 0
     # What forks before it was asked need not know.
     assert state._looking is None
     assert looked(state).looked
-    assert in_child(lambda: None) == 0
+    assert forked.in_child(lambda: None) == 0
     assert state._looking is not None
 
 
@@ -346,7 +330,7 @@ def test_a_master_of_uwsgi_has_no_thread_when_it_forks(make, monkeypatch):
         assert state._looking.alive()
         state.close()
 
-    assert in_child(child) == 0
+    assert forked.in_child(child) == 0
 
 
 def _look_at(state: site_state.SiteState) -> None:
