@@ -226,6 +226,56 @@ def test_a_good_bundle_from_the_network_mends_a_bad_cd(guest, server):
     assert server.asked[-1] == f'/context/ran/{bundle.sha256}'
 
 
+def test_an_answer_of_another_generation_that_goes_is_no_failure(
+    guest, server, key
+):
+    """The second answer is the bundle of the CD."""
+    guest.trusts(key)
+    here = site.made()
+    after = site.made({**site.SCRIPTS, 'new': b''}, serial=8)
+    guest.cd(
+        {
+            **site.SCRIPTS,
+            'manifest': here.manifest,
+            'manifest.sig': here.signature(key),
+        }
+    )
+    assert guest.run('prolog').returncode == 0
+    server.say(here.answers(key))
+    server.answers['/context/manifest'].insert(
+        0, site.Answer(body=after.manifest)
+    )
+    done = guest.run('epilog')
+    assert done.returncode == 0, done.stderr
+    assert guest.calls == BOTH
+    assert server.asked[-1] == f'/context/ran/{here.sha256}'
+
+
+def test_an_older_cd_does_not_keep_away_what_an_earlier_boot_had(
+    guest, server
+):
+    """A config drive stays that of the first boot; the site went on."""
+    new = site.made({**site.SCRIPTS, 'new': b''}, serial=8)
+    guest.cd({**site.SCRIPTS, 'manifest': site.made().manifest})
+    server.say(new.answers())
+    assert guest.run('epilog').returncode == 0
+    guest.boots()
+    assert 'is older than 8' in guest.run('prolog').stderr
+    server.say({'/context/manifest': site.Answer(503)})
+    done = guest.run('epilog')
+    assert done.returncode == 0, done.stderr
+    assert 'the site does not answer' in done.stderr
+    assert guest.calls == BOTH * 2
+    # What the network brings and is refused does.
+    guest.boots()
+    bad = site.made(serial=9, expires=site.CREATED + 1)
+    server.say(bad.answers())
+    assert guest.run('prolog').returncode == 1
+    assert guest.run('epilog').returncode == 1
+    assert guest.calls == BOTH * 2
+    assert server.asked[-1] == f'/context/failed/{bad.sha256}'
+
+
 def test_a_cd_that_comes_late_is_found_at_the_end(guest):
     guest.run('prolog')
     guest.cd(site.SCRIPTS)
