@@ -335,6 +335,10 @@ def test_the_rpm_is_built_and_holds_what_is_installed(tmp_path):
         name for name in _files(root) if name.startswith('/etc/')
     }
     assert not asked('--scripts')
+    # of what a base system may do without
+    assert {'diffutils', 'findutils', 'grep', 'sed'} <= {
+        line.split()[0] for line in asked('--requires')
+    }
     owners = asked('--queryformat', '[%{FILEUSERNAME}:%{FILEGROUPNAME}\\n]')
     assert set(owners) == {'root:root'}
 
