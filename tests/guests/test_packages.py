@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 import re
 import shutil
+import signal
 import subprocess
 
 import pytest
@@ -386,6 +387,43 @@ def test_scripts_of_old_init_call_the_agent(
     assert (tmp_path / 'agent.calls').read_text().split() == calls
     # An earlier boot's marks may be on a disk.
     assert run.exists() == (verb == 'stop')
+
+
+@pytest.mark.parametrize('shell', machine.SHELLS)
+@pytest.mark.parametrize(
+    'script, verb', [('prolog', 'start'), ('epilog', 'start')]
+)
+def test_scripts_of_old_init_wait_for_no_agent_that_hangs(
+    tmp_path, shell, script, verb
+):
+    """A script of the site may hang, and with it everything after it."""
+    agent = tmp_path / 'agent'
+    agent.write_text(
+        '#!/bin/sh\n'
+        f'[ "$1" != {script} ] || exec sleep 86400\n'
+        'echo "$1" >> "$0.calls"\n'
+    )
+    agent.chmod(0o755)
+    run = tmp_path / 'run'
+    run.mkdir()
+    # nobody is to mirror features here
+    (run / 'features.pid').touch()
+    program = [str(shutil.which(shell))]
+    if shell == 'busybox':
+        program.append('sh')
+    done = subprocess.run(
+        [*program, str(HERE / 'sysv' / f'hepix-context-{script}'), verb],
+        env={
+            'HEPIX_CONTEXT_AGENT': str(agent),
+            'HEPIX_CONTEXT_RUN': str(run),
+            'HEPIX_CONTEXT_CONSOLE': str(tmp_path / 'console'),
+            'HEPIX_CONTEXT_LIMIT': '1',
+        },
+        capture_output=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 128 + signal.SIGKILL
 
 
 def test_profiles_name_what_is_there(tmp_path):
