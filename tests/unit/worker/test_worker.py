@@ -2,6 +2,7 @@
 """The disk of a worker node is made of parts that can be looked at."""
 
 import gzip
+import os
 import pathlib
 import stat
 import subprocess
@@ -122,3 +123,23 @@ def test_scripts_of_the_machine_are_for_its_shell() -> None:
     for script in scripts:
         subprocess.run(['sh', '-n', str(script)], check=True)
         assert script.stat().st_mode & 0o111, script
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason='root alone updates the lists')
+def test_lists_of_packages_are_had_though_another_source_fails(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lists = tmp_path / 'lists'
+    programs = {
+        'apt-cache': f'[ "$LC_ALL" = C ] && cat {lists}',
+        'apt-get': 'case $1 in\n'
+        f'update) echo "Depends: linux-image-6.1" > {lists}; exit 100 ;;\n'
+        'download) touch "$2.deb" ;;\nesac',
+    }
+    for name, text in programs.items():
+        (tmp_path / name).write_text(f'#!/bin/sh\n{text}\n')
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv('PATH', f'{tmp_path}:{os.environ["PATH"]}')
+    folder = tmp_path / 'folder'
+    folder.mkdir()
+    assert kernel._refreshed(folder) == folder / 'linux-image-6.1.deb'
