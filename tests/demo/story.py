@@ -458,7 +458,7 @@ class Story:
         self._disbelieved()
 
     def _told_to_end(self, machine: machines.Machines) -> None:
-        line = 'worker: jobfeatures/shutdowntime_job ([0-9]+)'
+        line = 'worker: jobfeatures/shutdowntime_job ([0-9]+)[\r\n]'
         at = int(machine.says(self.server, line)[1])
         self.tell.answered(f'console: $JOBFEATURES/shutdowntime_job is {at}')
         self.tell.expect(

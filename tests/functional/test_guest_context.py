@@ -50,7 +50,8 @@ class Guest:
     def says(self, pattern: str) -> re.Match[str]:
         """Wait until the console shows something; how it matches.
 
-        :param pattern: within a line
+        :param pattern: within a line; with its end where what it finds is
+            of no known length, as half of one may be there
         """
         client = self.cloud.nova()
         waits.until(
@@ -187,7 +188,7 @@ def test_a_machine_runs_the_user_s_part_and_then_the_site_s(
 def test_a_machine_has_its_features_as_files(machines: Machines) -> None:
     guest = machines.new
     found = {
-        key: guest.says(f'worker: {key} ([^\r\n]+)')[1]
+        key: guest.says(f'worker: {key} ([^\r\n]+)[\r\n]')[1]
         for key in (
             'jobfeatures/job_id',
             'jobfeatures/allocated_cpu',
@@ -271,7 +272,7 @@ def test_a_machine_whose_image_is_withdrawn_is_told_to_end(
     assert machines.old.id not in named
     orders = {row['name']: row for row in site.read('drain', 'list')}
     assert guest.id in orders
-    told = guest.says('worker: jobfeatures/shutdowntime_job ([0-9]+)')
+    told = guest.says('worker: jobfeatures/shutdowntime_job ([0-9]+)[\r\n]')
     at = int(told[1])
     assert endorsing.seconds(orders[guest.id]['at']) == at
     # What Nova says of an image that is deactivated, or our guard.
