@@ -147,6 +147,15 @@ def test_scripts_know_where_they_and_the_features_are(guest, server):
     assert (context / 'read').read_bytes() == b''
 
 
+def test_a_script_is_run_by_what_its_first_line_names(guest, server):
+    """As guests of old do it, which execute it."""
+    text = b'#! /bin/sh -e\nfalse\necho > ran\n'
+    server.say(site.made({'epilog.sh': text}).answers())
+    done = guest.run('epilog')
+    assert 'epilog.sh start: failed with status 1' in done.stderr
+    assert not (guest.state / 'context/ran').exists()
+
+
 def test_an_agent_at_work_is_left_alone(guest, server):
     server.say(site.made().answers())
     lock = _lock(guest, os.getpid())
