@@ -118,14 +118,13 @@ class Variants:
             return refusal
         key = variants.variant_key(site, facts)
         found = self._known(key)
-        if found is not None:
-            return found
-        with self._making:
-            found = self._known(key)
-            if found is None:
-                found = self._made(site, facts)
-                self._keep(key, found)
-        return found
+        if found is None:
+            with self._making:
+                found = self._known(key)
+                if found is None:
+                    found = self._made(site, facts)
+                    self._keep(key, found)
+        return found if isinstance(found, Prepared) else _refused(facts)
 
     def _made(
         self, site: site_.Site, facts: facts_.Facts
@@ -139,12 +138,7 @@ class Variants:
                 error,
                 facts.uuid,
             )
-            return identity.Refusal(
-                503,
-                identity.Reason.VARIANT_REFUSED,
-                f'instance {facts.uuid}: its variant cannot be made, see the'
-                ' error before',
-            )
+            return _refused(facts)
         found = prepare(made, site.serial, self._settings.neutron, self._sign)
         LOG.info(
             'context variant made: serial=%d sha256=%s layers=%s files=%d'
@@ -209,6 +203,15 @@ def signer(key_pem: bytes | None) -> Sign | None:
 
 def _room(found: Prepared | identity.Refusal) -> int:
     return found.size() if isinstance(found, Prepared) else _REFUSED
+
+
+def _refused(facts: facts_.Facts) -> identity.Refusal:
+    return identity.Refusal(
+        503,
+        identity.Reason.VARIANT_REFUSED,
+        f'instance {facts.uuid}: its variant cannot be made, see the error'
+        ' before',
+    )
 
 
 def needs_endorsement(site: site_.Site) -> bool:

@@ -188,6 +188,10 @@ def test_a_variant_that_cannot_be_made_is_refused_and_told_once(
         refusal = found.variant_of(_facts(), 0.0)
         assert refusal.status == 503
         assert refusal.reason == identity.Reason.VARIANT_REFUSED
+    # The next one is not told of as the first one.
+    other = '0b7c8f7e-5ad6-4bd0-9d8e-3f1c2b7a6a12'
+    refusal = found.variant_of(facts.Facts(other, 'p'), 0.0)
+    assert other in refusal.detail
     assert len(composed) == 1
     assert caplog.text.count('max_answer_size') == 1
 
