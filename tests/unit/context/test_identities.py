@@ -166,13 +166,17 @@ def _all_at_once(known, names):
     ]
 
 
-def _waiting(known, most):
-    """Until so many instances wait for Nova."""
+def _until(what, so):
     for _ in range(SOON * 100):
-        if len(known._waiting) >= most:
+        if so():
             return
         threading.Event().wait(0.01)
-    raise AssertionError('they do not come')
+    raise AssertionError(f'nobody {what}')
+
+
+def _waiting(known, most):
+    """Until so many instances wait for Nova."""
+    _until('comes', lambda: len(known._waiting) >= most)
 
 
 def test_those_that_come_meanwhile_are_one_question():
@@ -480,13 +484,9 @@ def test_a_question_from_before_does_not_answer_who_must_know_newer():
         assert nova.inside.wait(SOON)
         ticket = known._waiting[ONE]
         same.start()
+        _until('waits, too', lambda: ticket.now == 4.9)
         later.start()
-        for _ in range(SOON * 100):
-            if known._waiting[ONE] is not ticket and ticket.now == 4.9:
-                break
-            threading.Event().wait(0.01)
-        else:
-            raise AssertionError('it waits for the question from before')
+        _until('asks anew', lambda: known._waiting[ONE] is not ticket)
         nova.answers = Second(nova.answers)
     finally:
         nova.go_on.set()
