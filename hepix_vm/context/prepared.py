@@ -236,6 +236,16 @@ def _awaited(site: site_.Site, facts: facts_.Facts) -> identity.Refusal | None:
     lacking = sorted(_looked_at(site).intersection(facts.awaited))
     if not lacking:
         return None
+    if 'host' in lacking or (
+        facts.host is None and 'hypervisor_type' in lacking
+    ):
+        return identity.Refusal(
+            503,
+            identity.Reason.HOST_UNKNOWN,
+            f'instance {facts.uuid}: layers of this site look at'
+            f' {", ".join(lacking)}, and Nova does not say on which host it'
+            ' is; the account in [openstack] needs to see hosts of servers',
+        )
     if lacking == ['hypervisor_type']:
         return identity.Refusal(
             503,

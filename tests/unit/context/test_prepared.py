@@ -304,6 +304,16 @@ def test_no_layer_is_left_out_for_want_of_knowledge(top, awaited, reason):
     )
 
 
+@pytest.mark.parametrize('variable', ['host', 'hypervisor_type'])
+def test_no_layer_is_left_out_where_nova_hides_the_host(top, variable):
+    sites.write(top, 'big/where.in', f'@{variable}@\n')
+    awaited = ('host', 'hypervisor_type')
+    found = _variants(site_.read_directory(top))
+    refusal = found.variant_of(_facts(awaited=awaited), 0.0)
+    assert refusal.reason is identity.Reason.HOST_UNKNOWN
+    assert 'the account in [openstack]' in refusal.detail
+
+
 def test_what_no_layer_looks_at_is_not_awaited(site):
     found = _variants(site)
     made = found.variant_of(_facts(awaited=('hypervisor_type',)), 0.0)
