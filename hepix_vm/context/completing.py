@@ -58,11 +58,14 @@ class Completing:
         """All that is known of an instance now; waits for nothing."""
         awaited = list(facts.awaited)
         kind, by = facts.hypervisor_type, None
-        if kind is None and facts.host is not None:
+        if facts.host is None:
+            # A machine that asks is on some host, whoever may see that.
+            awaited.append('host')
+        elif kind is None:
             host = self.hosts().get(facts.host)
             kind = None if host is None else host.hypervisor_type
-            if kind is None:
-                awaited.append('hypervisor_type')
+        if kind is None:
+            awaited.append('hypervisor_type')
         if facts.image is not None:
             snapshot = self.catalogue.snapshot(wait=False)
             if snapshot.answered_at is None:

@@ -70,7 +70,25 @@ class Settings:
 
 @dataclasses.dataclass(slots=True)
 class _Ticket:
+    """Those that wait for the same answer.
+
+    :ivar now: when the last of them came
+    :ivar at_most: the fewest seconds that it may be old for one of them
+    :ivar asked: when Nova was asked, or a little before
+    """
+
+    now: float
+    at_most: float
+    asked: float | None = None
     answer: Answer | None = None
+
+    def join(self, now: float, at_most: float) -> bool:
+        """Wait as well; False if the answer will be too old for that."""
+        if self.asked is not None and now >= self.asked + at_most:
+            return False
+        self.now = max(self.now, now)
+        self.at_most = min(self.at_most, at_most)
+        return True
 
 
 class Identities:
@@ -84,6 +102,7 @@ class Identities:
         self._waiting: dict[str, _Ticket] = {}
         self._asking = False
         self._trouble = False
+        self._failed = False
         self._looking = False
         self._late = False
         #: Set when somebody needs the next look.
@@ -100,7 +119,7 @@ class Identities:
         :param now: seconds of a clock that never goes back
         :param at_most: seconds since Nova said it, where less than
             :attr:`Settings.ttl` is called for; while Nova does not answer,
-            what is known counts all the same
+            what is known of one that has been built counts all the same
         :returns: facts; 404 for an instance that Nova does not know in that
             project, 503 when Nova could not tell
         """
@@ -108,14 +127,8 @@ class Identities:
         answer = self._without_asking(uuid, now, at_most)
         if answer is None:
             answer = self._fresh(uuid, now, at_most)
-            kept = self._known.get(uuid)
-            if (
-                isinstance(answer, identity.Refusal)
-                and answer.status == 503
-                and kept is not None
-                and now < kept.longest
-            ):
-                answer = kept.answer
+            if isinstance(answer, identity.Refusal) and answer.status == 503:
+                answer = self._known.lasting(uuid, now) or answer
         if (
             isinstance(answer, facts_.Facts)
             and answer.project != instance.project_id
@@ -138,8 +151,13 @@ class Identities:
         """
         with self._condition:
             self._known.found(answers, since)
-            for uuid, answer in answers.items():
-                if uuid in self._waiting and isinstance(answer, facts_.Facts):
+            for uuid in answers:
+                ticket = self._waiting.get(uuid)
+                if ticket is None:
+                    continue
+                # Nova may have taken long for this page.
+                answer = self._counting(uuid, ticket.now, ticket.at_most)
+                if answer is not None:
                     self._waiting.pop(uuid).answer = answer
             self._condition.notify_all()
 
@@ -190,7 +208,7 @@ class Identities:
                 return self._counting(uuid, now, at_most)
             # As while Nova does not answer; nobody else waits for this look.
             self._late = True
-            return kept.answer
+            return self._known.lasting(uuid, now)
 
     def _counting(
         self, uuid: str, now: float, at_most: float
@@ -208,10 +226,10 @@ class Identities:
             if answer is not None:
                 return answer
             ticket = self._waiting.get(uuid)
-            if ticket is None:
+            if ticket is None or not ticket.join(now, at_most):
                 if len(self._waiting) >= WAITING:
                     return _away(uuid, 'too many wait for Nova')
-                ticket = self._waiting[uuid] = _Ticket()
+                ticket = self._waiting[uuid] = _Ticket(now, at_most)
         while True:
             with self._condition:
                 self._condition.wait_for(
@@ -224,9 +242,13 @@ class Identities:
                     # Nobody else waits until the one that asks is back.
                     self._trouble = True
                     return _away(uuid, 'Nova does not answer')
-                self._asking = True
                 others = (one for one in self._waiting if one != uuid)
                 together = [uuid, *itertools.islice(others, TOGETHER - 1)]
+                tickets = {one: self._waiting[one] for one in together}
+                asked = max(one.now for one in tickets.values())
+                for waiting in tickets.values():
+                    waiting.asked = asked
+                self._asking = True
             answers: Mapping[str, Answer] = {}
             try:
                 answers = self._asked(together)
@@ -234,19 +256,22 @@ class Identities:
                 with self._condition:
                     self._asking = False
                     for one, answer in answers.items():
-                        self._known.keep(one, answer, now)
-                    for one in together:
-                        found = answers.get(one) or _away(one, 'no answer')
-                        waiting = self._waiting.pop(one, None)
-                        if waiting is not None:
-                            waiting.answer = found
+                        self._known.keep(one, answer, asked)
+                    for one, waiting in tickets.items():
+                        if waiting.answer is None:
+                            waiting.answer = answers.get(one) or _away(
+                                one, 'no answer'
+                            )
+                        # Who came too late for it waits for the next one.
+                        if self._waiting.get(one) is waiting:
+                            del self._waiting[one]
                     self._condition.notify_all()
 
     def _asked(self, together: Sequence[str]) -> Mapping[str, Answer]:
         try:
             answers = self._ask(together)
         except Exception as error:  # noqa: BLE001 the service must go on
-            if not self._trouble:
+            if not self._failed:
                 LOG.warning(
                     'Nova does not say what it knows of instances (%s: %s);'
                     ' those that are known are served on for %d s, others'
@@ -255,14 +280,14 @@ class Identities:
                     ' '.join(str(error).split())[:500],
                     LONGEST,
                 )
-            self._trouble = True
+            self._failed = self._trouble = True
             return {
                 one: _away(one, f'Nova failed: {type(error).__name__}')
                 for one in together
             }
-        if self._trouble:
+        if self._failed:
             LOG.info('Nova answers again')
-        self._trouble = False
+        self._failed = self._trouble = False
         return answers
 
 

@@ -118,14 +118,13 @@ class Variants:
             return refusal
         key = variants.variant_key(site, facts)
         found = self._known(key)
-        if found is not None:
-            return found
-        with self._making:
-            found = self._known(key)
-            if found is None:
-                found = self._made(site, facts)
-                self._keep(key, found)
-        return found
+        if found is None:
+            with self._making:
+                found = self._known(key)
+                if found is None:
+                    found = self._made(site, facts)
+                    self._keep(key, found)
+        return found if isinstance(found, Prepared) else _refused(facts)
 
     def _made(
         self, site: site_.Site, facts: facts_.Facts
@@ -139,12 +138,7 @@ class Variants:
                 error,
                 facts.uuid,
             )
-            return identity.Refusal(
-                503,
-                identity.Reason.VARIANT_REFUSED,
-                f'instance {facts.uuid}: its variant cannot be made, see the'
-                ' error before',
-            )
+            return _refused(facts)
         found = prepare(made, site.serial, self._settings.neutron, self._sign)
         LOG.info(
             'context variant made: serial=%d sha256=%s layers=%s files=%d'
@@ -211,6 +205,15 @@ def _room(found: Prepared | identity.Refusal) -> int:
     return found.size() if isinstance(found, Prepared) else _REFUSED
 
 
+def _refused(facts: facts_.Facts) -> identity.Refusal:
+    return identity.Refusal(
+        503,
+        identity.Reason.VARIANT_REFUSED,
+        f'instance {facts.uuid}: its variant cannot be made, see the error'
+        ' before',
+    )
+
+
 def needs_endorsement(site: site_.Site) -> bool:
     """Whether any layer looks at who endorsed an image, or says so."""
     return bool(_looked_at(site) & set(facts_.ENDORSED))
@@ -233,6 +236,16 @@ def _awaited(site: site_.Site, facts: facts_.Facts) -> identity.Refusal | None:
     lacking = sorted(_looked_at(site).intersection(facts.awaited))
     if not lacking:
         return None
+    if 'host' in lacking or (
+        facts.host is None and 'hypervisor_type' in lacking
+    ):
+        return identity.Refusal(
+            503,
+            identity.Reason.HOST_UNKNOWN,
+            f'instance {facts.uuid}: layers of this site look at'
+            f' {", ".join(lacking)}, and Nova does not say on which host it'
+            ' is; the account in [openstack] needs to see hosts of servers',
+        )
     if lacking == ['hypervisor_type']:
         return identity.Refusal(
             503,

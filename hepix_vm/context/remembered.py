@@ -79,6 +79,21 @@ class Remembered:
         """The newest answer, whether it counts or not."""
         return self._kept.get(uuid)
 
+    def lasting(self, uuid: str, now: float) -> facts_.Facts | None:
+        """Facts that are used on while Nova does not answer.
+
+        Not those of one that was being built: it may have gone elsewhere.
+        """
+        kept = self._kept.get(uuid)
+        if (
+            kept is None
+            or now >= kept.longest
+            or not isinstance(kept.answer, facts_.Facts)
+            or kept.answer.launched_at is None
+        ):
+            return None
+        return kept.answer
+
     def counts(self, kept: Kept, now: float, at_most: float) -> bool:
         """Whether Nova has nothing newer to say.
 
@@ -115,8 +130,12 @@ class Remembered:
                 return
             ttl = longest = SOON
         else:
-            built = answer.launched_at is not None and answer.host is not None
-            ttl = self._ttl if built else min(SOON, self._ttl)
+            ttl = self._ttl
+            if answer.launched_at is None or answer.host is None:
+                ttl = min(SOON, ttl)
+            if answer.launched_at is None and answer.host is None:
+                # Whoever asks has a host: it is something else already.
+                ttl = 0.0
             longest = max(self._ttl, LONGEST)
         self._kept[uuid] = Kept(answer, since, ttl, since + longest)
         self._kept.move_to_end(uuid)

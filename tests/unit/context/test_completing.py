@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What Nova does not say is added from memory."""
 
+import dataclasses
+
 import pytest
 
 from hepix_vm.catalogue import hosts
@@ -65,7 +67,8 @@ def test_the_endorsement_of_the_image_is_added(catalogue):
 
 @pytest.mark.parametrize('image', [None, 'unknown'])
 def test_an_image_that_nobody_endorsed_adds_nothing(catalogue, image):
-    assert _completed(catalogue, _facts(image=image)) == _facts(image=image)
+    there = _facts(host='h', hypervisor_type='QEMU', image=image)
+    assert _completed(catalogue, there) == there
 
 
 def test_the_kind_of_the_hypervisor_is_added(catalogue):
@@ -78,14 +81,21 @@ def test_the_kind_of_the_hypervisor_is_added(catalogue):
 def test_a_host_that_is_not_known_leaves_the_kind_awaited(catalogue):
     found = _completed(catalogue, _facts(host='other'))
     assert found == _facts(host='other', awaited=('hypervisor_type',))
-    assert _completed(catalogue, _facts()).awaited == ()
     assert _completed(catalogue, _facts(host='h')).awaited == ()
+
+
+def test_a_host_that_nova_does_not_tell_is_awaited(catalogue):
+    found = _completed(catalogue, _facts())
+    assert found.awaited == ('host', 'hypervisor_type')
+    found = _completed(catalogue, _facts(hypervisor_type='Xen'))
+    assert found.awaited == ('host',)
 
 
 def test_a_catalogue_that_has_never_answered_leaves_much_awaited():
     away = Catalogue(model.EMPTY)
-    found = _completed(away, _facts(image='i'))
-    assert found == _facts(image='i', awaited=facts.ENDORSED)
+    there = _facts(host='h', hypervisor_type='QEMU', image='i')
+    found = _completed(away, there)
+    assert found == dataclasses.replace(there, awaited=facts.ENDORSED)
     assert away.waited == [False]
 
 

@@ -166,13 +166,17 @@ def _all_at_once(known, names):
     ]
 
 
-def _waiting(known, most):
-    """Until so many instances wait for Nova."""
+def _until(what, so):
     for _ in range(SOON * 100):
-        if len(known._waiting) >= most:
+        if so():
             return
         threading.Event().wait(0.01)
-    raise AssertionError('they do not come')
+    raise AssertionError(f'nobody {what}')
+
+
+def _waiting(known, most):
+    """Until so many instances wait for Nova."""
+    _until('comes', lambda: len(known._waiting) >= most)
 
 
 def test_those_that_come_meanwhile_are_one_question():
@@ -438,7 +442,104 @@ def test_what_must_be_newer_than_any_look_is_asked_for(known, nova):
 def test_after_a_fork_nobody_asks_waits_or_looks(known, nova):
     with known._condition:
         known._asking = True
-        known._waiting[ONE] = identities._Ticket()
+        known._waiting[ONE] = identities._Ticket(0.0, TTL)
         known.forget_parent()
     assert known.facts_of(_who(), 0.0) == _facts(ONE)
     assert nova.asked == [[ONE]]
+
+
+def test_a_look_from_before_does_not_answer_who_must_know_newer():
+    nova = Held()
+    known = identities.Identities(nova, identities.Settings(timeout=SOON))
+    asking = threading.Thread(target=known.facts_of, args=(_who(), 10.0, 5.0))
+    asking.start()
+    try:
+        assert nova.inside.wait(SOON)
+        # Nova took long for this page.
+        known.learn({ONE: _facts(ONE, image='before')}, 5.0)
+        assert list(known._waiting) == [ONE]
+        known.learn({ONE: _facts(ONE, image='another')}, 6.0)
+        asking_is_answered = not known._waiting
+    finally:
+        nova.go_on.set()
+        asking.join(SOON)
+    assert asking_is_answered
+
+
+def test_a_question_from_before_does_not_answer_who_must_know_newer():
+    nova = Held()
+    nova.answers[ONE] = _facts(ONE, image='before')
+    known = identities.Identities(nova, identities.Settings(timeout=SOON))
+    found = {}
+
+    def ask(now, at_most):
+        found[now] = known.facts_of(_who(), now, at_most)
+
+    first, same, later = (
+        threading.Thread(target=ask, args=one)
+        for one in ((0.0, 5.0), (4.9, 5.0), (5.0, 5.0))
+    )
+    first.start()
+    try:
+        assert nova.inside.wait(SOON)
+        ticket = known._waiting[ONE]
+        same.start()
+        _until('waits, too', lambda: ticket.now == 4.9)
+        later.start()
+        _until('asks anew', lambda: known._waiting[ONE] is not ticket)
+        nova.answers = Second(nova.answers)
+    finally:
+        nova.go_on.set()
+        for thread in (first, same, later):
+            thread.join(SOON)
+    assert found[0.0].image == found[4.9].image == 'before'
+    assert found[5.0].image is None
+    assert nova.asked == [[ONE], [ONE]]
+
+
+class Second(dict):
+    """Has its answers once."""
+
+    def get(self, name, default=None):
+        """As of a dictionary."""
+        return self.pop(name, default)
+
+
+def test_one_without_a_host_is_asked_about_since_guests_have_one(known, nova):
+    known.learn({ONE: _facts(ONE, host=None, launched_at=None)}, 0.0)
+    known.looked(0.5)
+    assert known.facts_of(_who(), 1.0, 2.0) == _facts(ONE)
+    assert nova.asked == [[ONE]]
+
+
+def test_one_that_was_being_built_is_asked_about_when_looks_are_late(nova):
+    known = identities.Identities(
+        nova, identities.Settings(ttl=TTL, timeout=0.05)
+    )
+    known.learn({ONE: _facts(ONE, host='first', launched_at=None)}, 0.0)
+    known.looked(1.0)
+    # It was sent to another host meanwhile.
+    assert known.facts_of(_who(), 9.0, 5.0) == _facts(ONE)
+    assert nova.asked == [[ONE]]
+
+
+def test_what_was_known_of_one_being_built_is_not_used_on(known, nova):
+    nova.answers[ONE] = _facts(ONE, launched_at=None)
+    known.facts_of(_who(), 0.0)
+    nova.error = OSError('no route')
+    assert known.facts_of(_who(), identities.SOON).status == 503
+
+
+def test_why_nova_failed_is_told_though_somebody_gave_up_before(caplog):
+    nova = Held()
+    nova.error = OSError('no route')
+    known = identities.Identities(nova, identities.Settings(timeout=0.05))
+    _, [first] = _all_at_once(known, [ONE])
+    first.start()
+    try:
+        assert nova.inside.wait(SOON)
+        assert known.facts_of(_who(NAMES[2]), 0.0).status == 503
+    finally:
+        nova.go_on.set()
+        first.join(SOON)
+    assert caplog.text.count('no route') == 1

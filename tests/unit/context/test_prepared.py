@@ -188,6 +188,10 @@ def test_a_variant_that_cannot_be_made_is_refused_and_told_once(
         refusal = found.variant_of(_facts(), 0.0)
         assert refusal.status == 503
         assert refusal.reason == identity.Reason.VARIANT_REFUSED
+    # The next one is not told of as the first one.
+    other = '0b7c8f7e-5ad6-4bd0-9d8e-3f1c2b7a6a12'
+    refusal = found.variant_of(facts.Facts(other, 'p'), 0.0)
+    assert other in refusal.detail
     assert len(composed) == 1
     assert caplog.text.count('max_answer_size') == 1
 
@@ -298,6 +302,16 @@ def test_no_layer_is_left_out_for_want_of_knowledge(top, awaited, reason):
     assert isinstance(
         found.variant_of(_facts(host='h'), 0.0), prepared.Prepared
     )
+
+
+@pytest.mark.parametrize('variable', ['host', 'hypervisor_type'])
+def test_no_layer_is_left_out_where_nova_hides_the_host(top, variable):
+    sites.write(top, 'big/where.in', f'@{variable}@\n')
+    awaited = ('host', 'hypervisor_type')
+    found = _variants(site_.read_directory(top))
+    refusal = found.variant_of(_facts(awaited=awaited), 0.0)
+    assert refusal.reason is identity.Reason.HOST_UNKNOWN
+    assert 'the account in [openstack]' in refusal.detail
 
 
 def test_what_no_layer_looks_at_is_not_awaited(site):

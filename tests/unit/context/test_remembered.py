@@ -64,6 +64,22 @@ def test_one_that_is_being_built_counts_for_a_moment(memory, missing):
     assert not _counts(memory, SOON)
 
 
+def test_one_that_has_no_place_yet_never_counts(memory):
+    memory.keep('a', _facts(host=None, launched_at=None), 0.0)
+    memory.looked(0.0)
+    assert not _counts(memory, 0.0)
+    assert not _provable(memory, 0.0)
+
+
+def test_only_what_was_built_lasts_while_nova_is_away(memory):
+    memory.keep('a', _facts(), 0.0)
+    assert memory.lasting('a', LONGEST - 1) == _facts()
+    assert memory.lasting('a', LONGEST) is None
+    assert memory.lasting('b', 0.0) is None
+    memory.keep('a', _facts(launched_at=None), 0.0)
+    assert memory.lasting('a', 0.0) is None
+
+
 def test_what_a_look_does_not_find_is_as_new_as_the_look(memory):
     memory.keep('a', _facts(), 0.0)
     memory.looked(100.0)
