@@ -44,6 +44,8 @@ from tests.guests import site
 UUID = '8d3c9a0e-5d2f-4f6b-9c1e-0123456789ab'
 PROJECT = '6f70656e737461636b20697320676f6f'
 MAC = '52:54:00:12:34:56'
+#: What cloud-init writes when it has read the vendordata.
+VENDOR_FILE = '/run/vendordata'
 _SECRET = b'between nova and neutron'
 _URL = f'http://{site.ADDRESS}'
 _VERSIONS = ('2018-08-27', 'latest')
@@ -170,6 +172,16 @@ class Cloud:
         assert heard == ['200 OK']
         return b''.join(pieces)
 
+    def _told_by_vendor(self) -> dict[str, object]:
+        """Our answer, beside one that cloud-init itself acts on."""
+        ours = json.loads(self.vendordata())
+        written = {'path': VENDOR_FILE, 'content': ours['sha256_tar']}
+        config = {'write_files': [written]}
+        return {
+            'hepix': ours,
+            'cloud-init': f'#cloud-config\n{json.dumps(config)}\n',
+        }
+
     def _documents(self, user_data: bytes) -> dict[str, bytes]:
         said: Mapping[str, object] = {
             'meta_data.json': {
@@ -201,7 +213,7 @@ class Cloud:
                 'services': [],
             },
             'vendor_data.json': {},
-            'vendor_data2.json': {'hepix': json.loads(self.vendordata())},
+            'vendor_data2.json': self._told_by_vendor(),
         }
         found = {
             'openstack': '\n'.join(_VERSIONS).encode(),

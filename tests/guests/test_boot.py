@@ -13,6 +13,7 @@ import dataclasses
 import pytest
 
 from tests.guests import boots
+from tests.guests import cloud
 from tests.guests import qemu
 
 pytestmark = pytest.mark.timeout(3600)
@@ -36,10 +37,7 @@ class Life:
 _QUESTIONS = {
     'features': 'cd /etc && grep -r . machinefeatures/ jobfeatures/',
     'login': 'sh -l -c "env | grep FEATURES="',
-    'vendordata': """python3 -c '
-import pickle
-with open("/var/lib/cloud/instance/obj.pkl", "rb") as file:
-    print(pickle.load(file).vendordata2_pure["hepix"]["sha256_tar"])'""",
+    'vendordata': f'cat {cloud.VENDOR_FILE}',
     'cloud-init': 'cat /run/cloud-init/result.json',
     'journal': 'journalctl -b -o cat _PID=1',
     'failed': 'systemctl list-units --failed --plain --no-legend',
