@@ -183,7 +183,8 @@ def _of_script(
             1,
             Level.ERROR,
             'shebang',
-            'guests execute this script; its first line must be #!/bin/sh',
+            'guests execute this script; its first line must name what runs'
+            ' it, as #!/bin/sh does',
         )
     if given.template:
         yield from _of_template(given, script)
