@@ -13,7 +13,6 @@ import contextlib
 import http.client
 import http.server
 import socket
-import threading
 import urllib.parse
 
 from tests.guests import site
@@ -39,21 +38,11 @@ class Agent:
         self.asked: list[str] = []
         self._to = urllib.parse.urlsplit(url)
         self._headers = headers
-        self._server = http.server.ThreadingHTTPServer(
-            (site.ADDRESS, 80), self._handler(), bind_and_activate=False
-        )
-        self._server.socket.close()
-        self._server.socket = listening
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(0.05,)
-        )
-        self._thread.start()
+        self._answering = site.Answering(listening, self._handler())
 
     def close(self) -> None:
         """End all threads."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        self._answering.close()
 
     def ask(self, path: str) -> tuple[int, str, bytes]:
         """One request: status, type and body of the answer."""

@@ -219,6 +219,31 @@ class Answer:
     junk: int = 0
 
 
+class Answering:
+    """An HTTP server in a thread of its own, on a socket that listens."""
+
+    def __init__(
+        self,
+        listening: socket.socket,
+        handler: type[http.server.BaseHTTPRequestHandler],
+    ) -> None:
+        self._server = http.server.ThreadingHTTPServer(
+            (ADDRESS, 80), handler, bind_and_activate=False
+        )
+        self._server.socket.close()
+        self._server.socket = listening
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, args=(0.05,)
+        )
+        self._thread.start()
+
+    def close(self) -> None:
+        """End all threads."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
 class Server:
     """Says what it is told to, and notes what it was asked.
 
@@ -231,22 +256,12 @@ class Server:
         self.answers: dict[str, list[Answer]] = {}
         self.asked: list[str] = []
         self.end = threading.Event()
-        self._server = http.server.ThreadingHTTPServer(
-            (ADDRESS, 80), self._handler(), bind_and_activate=False
-        )
-        self._server.socket.close()
-        self._server.socket = listening
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(0.05,)
-        )
-        self._thread.start()
+        self._answering = Answering(listening, self._handler())
 
     def close(self) -> None:
         """End all threads."""
         self.end.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        self._answering.close()
 
     def forget(self) -> None:
         """Begin the next test; what hangs still is let go."""
