@@ -33,6 +33,8 @@ from tests.unit.nova.context_names import NAMES
 
 CELLS = {name: f'00000000-0000-4000-8000-{name:>012}' for name in '12'}
 STARTED = datetime.datetime(2026, 11, 22, 13, tzinfo=datetime.UTC)
+#: Seconds that a busy machine may take for what happens soon.
+SOON = 600.0
 
 
 def _connect(directory: Path) -> Any:
@@ -100,6 +102,7 @@ def _boot(admin: Any, uuid: str, cell: str | None, **values: Any) -> Any:
 
 def main(directory: Path) -> None:
     """Print what is found of each, alone and together."""
+    facts_nova.PATIENCE, facts_nova.ALONE = SOON, 10 * SOON
     admin = _connect(directory)
     whole = {
         'display_name': 'vm',
@@ -134,14 +137,15 @@ def _hang() -> None:
     def of_cell(within: Any, uuids: Any) -> Any:
         asked.append(within.cell_uuid)
         if within.cell_uuid == CELLS['2']:
-            over.wait(600)
+            over.wait(SOON)
         return real(within, uuids)
 
     facts_nova._of_cell, patience = of_cell, facts_nova.PATIENCE
-    facts_nova.PATIENCE = 0.1
+    # Only of a cell that was asked before these are over.
+    facts_nova.PATIENCE = 1.0
     _tell({'hanging': facts_nova.ask(NAMES[1:2])})
     # Nothing is left to wait for.
-    facts_nova.PATIENCE = 600.0
+    facts_nova.PATIENCE = SOON
     _tell({'beside': facts_nova.ask(NAMES[:2])})
     over.set()
     facts_nova._alone.clear()
