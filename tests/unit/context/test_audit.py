@@ -18,6 +18,7 @@ from oslo_config import cfg
 import pytest
 
 from hepix_vm.catalogue import context_fetches
+from hepix_vm.catalogue import database
 from hepix_vm.context import audit
 from tests import catalogue_rows
 from tests.unit.context import auditing
@@ -196,10 +197,13 @@ def test_a_note_without_a_proper_form_does_not_hold_up_the_others(
 
 
 def test_an_end_without_the_catalogue_is_told_as_a_crash(rows, taking, caplog):
-    one = taking(store_timeout=SHORT, interval=3600)
+    one = taking(interval=3600)
     one.note(FETCH)
-    until('seen', lambda: processes(rows))
     until('written', lambda: notes(rows))
+    until('known', lambda: one._writing._process.open)
+    # What was to be written had all the time; what is now, has not.
+    one._writing._store.close()
+    one._writing._store = database.Database(rows.connection, SHORT)
     with locked(rows):
         one.note(FETCH)
         one.note(FETCH)
@@ -311,6 +315,9 @@ def test_a_child_writes_its_own_notes_and_not_its_parent_s(rows, taking):
 def test_a_fork_while_a_note_is_taken_leaves_the_child_usable(rows, taking):
     one = taking()
     one.note(FETCH)
+    until('written', lambda: notes(rows))
+    until('closed', lambda: not one._writing._process.open)
+    # No thread of the parent is inside the catalogue any more.
     writing = one._writing
     with one._lock, writing.notes._lock:
         child = os.fork()
