@@ -13,6 +13,7 @@ import os
 from pathlib import Path
 import threading
 import time
+import types
 from typing import Any
 
 import pytest
@@ -73,6 +74,15 @@ class Spool:
         return sorted(
             path.name.replace(SHA512, '*') for path in self.folder.iterdir()
         )
+
+    def opened(self) -> list[str]:
+        """What of it this process has open."""
+        links = []
+        for path in Path('/proc/self/fd').iterdir():
+            # Threads of what ran before end and close theirs.
+            with contextlib.suppress(FileNotFoundError):
+                links.append(str(path.readlink()))
+        return [one for one in links if one.startswith(str(self.folder))]
 
     def interrupted(self, at: int = HALF) -> None:
         """Have a part there."""
@@ -609,16 +619,19 @@ def test_file_stays_until_its_last_user_is_done(made):
     assert made.names() == []
 
 
-def test_wait_for_another_process_ends(made):
-    patient = made.settings
-    made.settings = dataclasses.replace(patient, image_deadline=0.2)
+def test_wait_for_another_process_ends(made, monkeypatch):
+    # All the time is over as soon as somebody was told of the wait.
+    clock = types.SimpleNamespace(
+        monotonic=lambda: time.monotonic() + LONG * len(made.told),
+        sleep=time.sleep,
+    )
     made.folder.mkdir(mode=0o700)
-    with place.alone(made.place) as is_alone:
+    with place.alone(made.place) as is_alone, monkeypatch.context() as patch:
         assert is_alone
+        patch.setattr(spool, 'time', clock)
         with pytest.raises(errors.TryAgain, match='another process'):
             made.used()
     assert set(made.told) == {0}
-    made.settings = patient
     made.used()
 
 
@@ -640,10 +653,9 @@ def test_file_system_without_locks_is_told(made, monkeypatch):
         raise OSError(37, 'No locks available')
 
     monkeypatch.setattr(place.fcntl, 'flock', flock)
-    opened = len(list(Path('/proc/self/fd').iterdir()))
     with pytest.raises(errors.LocalFault, match='No locks available'):
         made.used()
-    assert len(list(Path('/proc/self/fd').iterdir())) == opened
+    assert made.opened() == []
 
 
 @pytest.mark.parametrize('another', [True, False])
