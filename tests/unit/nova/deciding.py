@@ -60,11 +60,11 @@ def change(rows: catalogue_rows.Rows) -> None:
 
 
 def megabytes() -> float:
-    """What of this process is resident and nobody else's share."""
+    """What this process has for itself, whoever else ends meanwhile."""
     for line in (
         pathlib.Path('/proc/self/smaps_rollup').read_text().split('\n')
     ):
-        if line.startswith('Pss:'):
+        if line.startswith('Anonymous:'):
             return int(line.split()[1]) / 1024
     raise RuntimeError('this system does not tell')
 
