@@ -55,6 +55,8 @@ def test_a_block_in_which_something_listens_is_not_given(
     number = (block.ports['a'] - ports.FIRST) // ports.BLOCK
     block.release()
     with socket.socket() as listener:
+        # Connections that another service ended may still be known.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((ports.ADDRESS, block.ports['b']))
         listener.listen()
         assert ports.answers(block.ports['b'])
