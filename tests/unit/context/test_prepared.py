@@ -128,7 +128,11 @@ def test_with_a_key_the_manifest_is_signed(site):
     manifest.verify(found[What.MANIFEST].content, signature, public)
 
 
-@pytest.mark.parametrize('pem', [b'', b'<html>', _key(ec.SECP384R1)[0]])
+@pytest.mark.parametrize(
+    'pem',
+    [b'', b'<html>', _key(ec.SECP384R1)[0]],
+    ids=['nothing', 'no key', 'another curve'],
+)
 def test_a_key_that_cannot_sign_is_told_at_once(pem):
     with pytest.raises(errors.Misconfigured):
         prepared.signer(pem)

@@ -177,6 +177,7 @@ def test_without_a_key_nothing_is_signed(place):
         key(ec.SECP384R1),
         errors.Misconfigured('everybody may read it'),
     ],
+    ids=['no key', 'another curve', 'not secret'],
 )
 def test_a_key_that_cannot_be_used(place, given):
     place.signing_key = given
