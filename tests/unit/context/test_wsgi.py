@@ -181,9 +181,7 @@ def _unavailable(app, caplog, says):
         {'Content-Type': 'text/plain', 'Content-Length': '1'},
         b'\n',
     )
-    [record] = [
-        r for r in caplog.records if 'is not served' in r.getMessage()
-    ]
+    [record] = [r for r in caplog.records if 'is not served' in r.getMessage()]
     assert record.levelno == logging.ERROR
     assert says in record.getMessage()
 
