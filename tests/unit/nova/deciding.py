@@ -99,7 +99,7 @@ SERVER = str(uuid.uuid4())
 def main(folder: pathlib.Path, connection: str, decisions: int) -> None:
     """Decide, change, fork and tell."""
     # A deadlock ends with the stacks of all threads.
-    faulthandler.dump_traceback_later(500, exit=True)
+    faulthandler.dump_traceback_later(1200, exit=True)
     rows = catalogue_rows.Rows(connection)
     conf = cfg.ConfigOpts()
     conf([], default_config_files=[], default_config_dirs=[])
