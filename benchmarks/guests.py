@@ -12,7 +12,8 @@ import collections
 from collections.abc import Sequence
 import dataclasses
 import json
-import selectors
+import re
+import select
 import socket
 import subprocess
 import sys
@@ -23,6 +24,7 @@ LIMIT = 120.0
 #: Seconds until the first guest begins: by then all processes have read who.
 _AHEAD = 2.0
 _PIECE = 2**16
+_LENGTH = re.compile(rb'(?im)^content-length: (\d+)\r?$')
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -120,19 +122,29 @@ def _together(waves: Sequence[Wave]) -> Wave:
 class _Guest:
     """One guest; its requests are what is left of them."""
 
+    __slots__ = ('answer', 'began', 'error', 'left', 'sent', 'socket')
+
     def __init__(self, requests: Sequence[str]) -> None:
         self.left = collections.deque(one.encode() for one in requests)
         self.began = 0.0
-        self.answer = bytearray()
+        self.answer = b''
+        self.sent = False
+        self.error: OSError | None = None
+        self.socket: socket.socket
 
 
 class _Running:
-    """All guests of this process, by non-blocking sockets."""
+    """All guests of this process, by non-blocking sockets.
+
+    What it costs is time that the service does not get, so it asks the
+    kernel as little as it can.
+    """
 
     def __init__(self, crowd: Crowd) -> None:
         self._address = (crowd.host, crowd.port)
         self._coming = collections.deque(sorted(crowd.guests))
-        self._selector = selectors.DefaultSelector()
+        self._poll = select.epoll()
+        self._waiting: dict[int, _Guest] = {}
         self._seconds: list[float] = []
         self._failures = 0
         self._trouble = ''
@@ -141,17 +153,16 @@ class _Running:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for key in list(self._selector.get_map().values()):
-            assert isinstance(key.fileobj, socket.socket)
-            key.fileobj.close()
-        self._selector.close()
+        for guest in self._waiting.values():
+            guest.socket.close()
+        self._poll.close()
 
     def run(self) -> Wave:
         """Until all have what they asked for, or will not get it."""
         busy = time.process_time()
         began = self._coming[0][0]
         end = self._coming[-1][0] + LIMIT
-        while self._coming or self._selector.get_map():
+        while self._coming or self._waiting:
             now = time.monotonic()
             if now > end:
                 self._failed(f'no answer after {LIMIT:.0f} s', self._open())
@@ -159,8 +170,8 @@ class _Running:
             while self._coming and self._coming[0][0] <= now:
                 self._connect(_Guest(self._coming.popleft()[1]))
             wait = self._coming[0][0] - now if self._coming else 1.0
-            for key, events in self._selector.select(max(wait, 0)):
-                self._go_on(key, events)
+            for number, _events in self._poll.poll(max(wait, 0)):
+                self._go_on(number, self._waiting[number])
         return Wave(
             self._seconds,
             self._failures,
@@ -172,36 +183,49 @@ class _Running:
 
     def _open(self) -> int:
         """Requests that were not answered, and those after them."""
-        return sum(
-            len(key.data.left) for key in self._selector.get_map().values()
-        ) + sum(len(requests) for _, requests in self._coming)
+        return sum(len(guest.left) for guest in self._waiting.values()) + sum(
+            len(requests) for _, requests in self._coming
+        )
 
     def _connect(self, guest: _Guest) -> None:
-        guest.answer.clear()
+        guest.answer = b''
         guest.began = time.monotonic()
-        one = socket.socket()
-        one.setblocking(False)
-        one.connect_ex(self._address)
-        self._selector.register(one, selectors.EVENT_WRITE, guest)
-
-    def _go_on(self, key: selectors.SelectorKey, events: int) -> None:
-        one, guest = key.fileobj, key.data
-        assert isinstance(one, socket.socket)
+        guest.socket = socket.socket()
+        guest.socket.setblocking(False)
+        guest.socket.connect_ex(self._address)
+        guest.sent = False
         try:
-            if events & selectors.EVENT_WRITE:
-                # It fits into the buffer of a new connection.
-                one.sendall(guest.left[0])
-                self._selector.modify(one, selectors.EVENT_READ, guest)
+            # It fits into the buffer of a new connection.
+            guest.socket.sendall(guest.left[0])
+            guest.sent = True
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            guest.error = error
+        number = guest.socket.fileno()
+        self._waiting[number] = guest
+        awaited = select.EPOLLIN if guest.sent else select.EPOLLOUT
+        self._poll.register(number, awaited)
+
+    def _go_on(self, number: int, guest: _Guest) -> None:
+        try:
+            if guest.error:
+                raise guest.error
+            if not guest.sent:
+                guest.socket.sendall(guest.left[0])
+                guest.sent = True
+                self._poll.modify(number, select.EPOLLIN)
                 return
-            piece = one.recv(_PIECE)
-            guest.answer += piece
-            if piece:
-                return
-            trouble = _trouble(bytes(guest.answer))
+            while piece := guest.socket.recv(_PIECE):
+                guest.answer += piece
+            trouble = _trouble(guest.answer)
+        except BlockingIOError:
+            return
         except OSError as error:
             trouble = f'{type(error).__name__}: {error}'
-        self._selector.unregister(one)
-        one.close()
+        # A closed socket leaves the poll by itself.
+        del self._waiting[number]
+        guest.socket.close()
         self._seconds.append(time.monotonic() - guest.began)
         if trouble:
             self._failed(trouble)
@@ -217,12 +241,12 @@ class _Running:
 def _trouble(answer: bytes) -> str:
     """What is wrong with an answer; '' when it is whole and good."""
     head, _, body = answer.partition(b'\r\n\r\n')
-    first, *lines = head.decode('latin-1').split('\r\n')
-    if ' 200 ' not in f'{first} ':
-        return f'{first or "nothing"}: {body[:80]!a}'
-    fields = dict(line.lower().split(': ', 1) for line in lines)
-    if fields.get('content-length') != str(len(body)):
-        return f'{len(body)} bytes of {fields.get("content-length")}'
+    first, _, lines = head.partition(b'\r\n')
+    if b' 200 ' not in first + b' ':
+        return f'{first.decode("latin-1") or "nothing"}: {body[:80]!a}'
+    length = _LENGTH.search(lines)
+    if not length or int(length[1]) != len(body):
+        return f'{len(body)} bytes of {int(length[1]) if length else None}'
     return '' if body else 'an empty body'
 
 
