@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 
 import pytest
@@ -95,6 +96,18 @@ def test_output_that_cannot_be_written_is_one_sentence(configured, tmp_path):
     ran = configured('--output', tmp_path / 'absent' / 'out.tgz')
     assert ran.status in (1, 2)
     assert len(ran.err.strip().splitlines()) == 1
+
+
+def test_an_output_that_is_no_file_stays_what_it_is(configured, tmp_path):
+    pipe = tmp_path / 'pipe'
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        assert configured('--output', pipe).status == 0
+        assert os.read(reader, 2) == b'\x1f\x8b'
+    finally:
+        os.close(reader)
+    assert pipe.is_fifo()
 
 
 @pytest.fixture
