@@ -88,6 +88,7 @@ directory.
         'expire_days',
         default=0,
         min=0,
+        max=36500,
         help="""
 For how many days a publication holds. The manifest says so to guests, and
 "hepix-vm context status" tells which virtual machines run one that has
