@@ -289,6 +289,8 @@ def _make(folder: pathlib.Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for path in missing:
         path.chmod(0o755)
+        # Without its name all that is in it would be lost, the serial too.
+        directory.sync(path.parent)
 
 
 def _store(folder: pathlib.Path, made: Generation, tar: bytes) -> None:
