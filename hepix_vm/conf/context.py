@@ -62,7 +62,8 @@ What virtual machines get.
 With "published" nothing in the site directory counts before it is published:
 then it is checked, gets a serial that never goes back, and can be taken back
 with "hepix-vm context rollback". With "directory" every change counts at
-once, under the serial 0.
+once, under the serial 0. Guests with the agent of hepix_vm refuse that after
+they have seen a publication.
 """,
     ),
     cfg.StrOpt(

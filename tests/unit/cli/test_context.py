@@ -165,7 +165,8 @@ def test_explain_tells_every_layer_and_why(configured, layered):
 
 
 def test_a_server_is_asked_for_with_an_account_only(configured):
-    ran = configured('--server', 'x', command='explain')
+    server = '7c3a3a3e-0d1f-4c39-9a0c-3a3e0d1f4c39'
+    ran = configured('--server', server, command='explain')
     assert ran.status == 2
     assert '[openstack] option auth_type' in ran.err
 
