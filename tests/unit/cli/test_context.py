@@ -9,6 +9,8 @@ import subprocess
 
 import pytest
 
+from hepix_vm.context import facts
+from hepix_vm.operations import context_facts
 from tests.unit.context import sites
 
 KEYS = [
@@ -169,6 +171,22 @@ def test_a_server_is_asked_for_with_an_account_only(configured):
     ran = configured('--server', server, command='explain')
     assert ran.status == 2
     assert '[openstack] option auth_type' in ran.err
+
+
+def test_it_is_told_when_a_server_gets_nothing_yet(
+    configured, layered, monkeypatch
+):
+    server = '7c3a3a3e-0d1f-4c39-9a0c-3a3e0d1f4c39'
+    found = facts.Facts(server, 'p', host=None, awaited=('host',))
+    monkeypatch.setattr(context_facts, 'of_server', lambda *_: found)
+    arguments = ('--server', server, '--vo', 'atlas', '-f', 'json')
+    ran = configured(*arguments, command='explain')
+    assert [row['matched'] for row in ran.json] == [True, False]
+    assert 'layers of this site look at host' in ran.err
+    assert 'until then it gets 503' in ran.err
+    ran = configured(*arguments, '--host', 'a1', command='explain')
+    assert [row['matched'] for row in ran.json] == [True, True]
+    assert ran.err == ''
 
 
 def test_lint_has_file_and_line_and_the_status_of_an_error(
