@@ -115,7 +115,9 @@ key with "openssl ec -pubout".
         max=10000,
         help="""
 How many files and directories the site directory may hold, all layers
-together. A larger one is refused and the one before is served on.
+together. A larger one is refused and the one before is served on. Guests with
+the agent of hepix_vm refuse a bundle of more than 4096, unless most_files in
+their hepix-context.conf says otherwise.
 """,
     ),
     cfg.IntOpt(
@@ -126,7 +128,9 @@ together. A larger one is refused and the one before is served on.
         help="""
 How many bytes the site directory, and each bundle made of it, may have before
 compression, 512 for the header of each file included. It is held in memory by
-each process that serves it, and a bundle takes this room in each guest.
+each process that serves it, and a bundle takes this room in each guest. Those
+with the agent of hepix_vm refuse more than 64 MiB, unless most_unpacked in
+their hepix-context.conf says otherwise.
 """,
     ),
     cfg.IntOpt(
