@@ -70,11 +70,17 @@ class _Instance(Directory):
     ) -> tuple[site_.Site, facts_.Facts, source_.Source]:
         """The site and the instance that the arguments name."""
         source = self.source(parsed_args)
-        return (
-            context.read(source, parsed_args.serial),
-            self._facts(parsed_args),
-            source,
-        )
+        site = context.read(source, parsed_args.serial)
+        facts = self._facts(parsed_args)
+        if facts.awaited:
+            from hepix_vm.context import prepared
+
+            refusal = prepared.awaited(site, facts)
+            if refusal is not None:
+                self.app.LOG.warning(
+                    '%s; until then it gets 503', refusal.detail
+                )
+        return site, facts, source
 
     def _facts(self, parsed_args: argparse.Namespace) -> facts_.Facts:
         given = {name: getattr(parsed_args, name) for name in _ABOUT}
@@ -218,7 +224,10 @@ def _changed(
     own: dict[str, Any] = {
         name: value for name, value in said.items() if name not in names
     }
-    return dataclasses.replace(facts, endorsed=endorsed, **own)
+    awaited = tuple(name for name in facts.awaited if name not in said)
+    return dataclasses.replace(
+        facts, endorsed=endorsed, awaited=awaited, **own
+    )
 
 
 def _layers(variant: variants.Variant) -> list[str]:

@@ -102,12 +102,11 @@ class DrainClear(base.Lister):
     def take_action(self, parsed_args: argparse.Namespace) -> Any:
         """Take them back."""
         site, now = self.site(), base.now()
-        names = parsed_args.names
-        if parsed_args.over:
-            names = [
-                one.name for one in draining.drains(site) if one.at <= now
-            ]
-        done = draining.clear(site, now, names, base.who())
+        done = (
+            draining.clear_over(site, now, base.who())
+            if parsed_args.over
+            else draining.clear(site, now, parsed_args.names, base.who())
+        )
         return _COLUMNS, [_row(one, now) for one in done]
 
 

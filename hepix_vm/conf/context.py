@@ -62,7 +62,8 @@ What virtual machines get.
 With "published" nothing in the site directory counts before it is published:
 then it is checked, gets a serial that never goes back, and can be taken back
 with "hepix-vm context rollback". With "directory" every change counts at
-once, under the serial 0.
+once, under the serial 0. Guests with the agent of hepix_vm refuse that after
+they have seen a publication.
 """,
     ),
     cfg.StrOpt(
@@ -88,6 +89,7 @@ directory.
         'expire_days',
         default=0,
         min=0,
+        max=36500,
         help="""
 For how many days a publication holds. The manifest says so to guests, and
 "hepix-vm context status" tells which virtual machines run one that has
@@ -113,7 +115,9 @@ key with "openssl ec -pubout".
         max=10000,
         help="""
 How many files and directories the site directory may hold, all layers
-together. A larger one is refused and the one before is served on.
+together. A larger one is refused and the one before is served on. Guests with
+the agent of hepix_vm refuse a bundle of more than 4096, unless most_files in
+their hepix-context.conf says otherwise.
 """,
     ),
     cfg.IntOpt(
@@ -124,7 +128,9 @@ together. A larger one is refused and the one before is served on.
         help="""
 How many bytes the site directory, and each bundle made of it, may have before
 compression, 512 for the header of each file included. It is held in memory by
-each process that serves it, and a bundle takes this room in each guest.
+each process that serves it, and a bundle takes this room in each guest. Those
+with the agent of hepix_vm refuse more than 64 MiB, unless most_unpacked in
+their hepix-context.conf says otherwise.
 """,
     ),
     cfg.IntOpt(

@@ -143,6 +143,9 @@ class Application:
                 identity.Reason.NOT_SIGNED,
                 f'instance {instance.uuid}: this site signs no manifest',
             )
+        if environ.get('REQUEST_METHOD') == 'HEAD':
+            # It carries nothing, so nobody has fetched anything.
+            return body
         self._note(instance, wanted.what, found.sha256, found.serial)
         self._telling.served(
             instance, wanted.what, found.sha256, len(body.content), now

@@ -66,10 +66,16 @@ def unreadable(path: pathlib.Path, error: OSError) -> archive.BundleRefused:
 def write_atomically(target: pathlib.Path, content: bytes) -> None:
     """Write a file (0644): readers see the old one or the new one.
 
+    A device or a pipe is written to as it is.
+
     :raises errors.LocalFault: the file system refused; nothing is left
     """
     temporary: pathlib.Path | None = None
     try:
+        if target.exists() and not target.is_file():
+            # What is not a file must stay what it is, /dev/null above all.
+            target.write_bytes(content)
+            return
         descriptor, name = tempfile.mkstemp(
             prefix=f'.{target.name}.', dir=target.parent
         )

@@ -32,6 +32,7 @@ from typing import Any
 from hepix_vm.context import archive
 from hepix_vm.context import bundle
 from hepix_vm.context import directory
+from hepix_vm.context import manifest
 from hepix_vm.context import site as site_
 from hepix_vm import errors
 
@@ -172,10 +173,18 @@ def current(state: pathlib.Path) -> int | None:
 
 
 def before(state: pathlib.Path, generation: Generation) -> int | None:
-    """The serial whose content was current before this content was."""
-    return max(
-        (s for s in serials(state) if s < generation.origin), default=None
-    )
+    """The serial whose content was current before this content was.
+
+    Content that was published more than once is one.
+
+    :raises archive.BundleRefused: it cannot be told
+    """
+    for serial in reversed(serials(state)):
+        if serial < generation.origin and (
+            describe(state, serial).sha256 != generation.sha256
+        ):
+            return serial
+    return None
 
 
 def describe(state: pathlib.Path, serial: int) -> Generation:
@@ -190,8 +199,10 @@ def describe(state: pathlib.Path, serial: int) -> Generation:
             ' "hepix-vm context show"'
         )
     try:
-        found = json.loads(_read(path, _ABOUT_LIMIT))
-        made = Generation(**found)
+        found = _read(path, _ABOUT_LIMIT)
+        if len(found) > _ABOUT_LIMIT:
+            raise _damaged(path)
+        made = Generation(**json.loads(found))
     except (ValueError, TypeError, RecursionError) as error:
         raise _damaged(path) from error
     if not _is_sound(made) or made.serial != serial:
@@ -239,6 +250,7 @@ def content(
     """
     path = state / _FOLDER / str(about.serial) / _TAR
     tar = _read(path, limits.unpacked)
+    bundle.within(len(tar), limits.unpacked, 'max_unpacked_size', str(path))
     if hashlib.sha256(tar).hexdigest() != about.sha256:
         raise _damaged(path)
     return tar
@@ -277,6 +289,8 @@ def _make(folder: pathlib.Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for path in missing:
         path.chmod(0o755)
+        # Without its name all that is in it would be lost, the serial too.
+        directory.sync(path.parent)
 
 
 def _store(folder: pathlib.Path, made: Generation, tar: bytes) -> None:
@@ -306,28 +320,33 @@ def _prune(state: pathlib.Path, keep: int) -> None:
 
 
 def _read(path: pathlib.Path, limit: int) -> bytes:
+    """The content; one byte more than ``limit`` if there is more."""
     try:
         with path.open('rb') as stream:
-            found = stream.read(limit + 1)
+            return stream.read(limit + 1)
     except OSError as error:
         raise directory.unreadable(path, error) from error
-    bundle.within(len(found), limit, 'max_unpacked_size', str(path))
-    return found
 
 
 def _is_sound(made: Generation) -> bool:
-    numbers: tuple[Any, ...] = (made.serial, made.published_at, made.origin)
+    numbers: tuple[Any, ...] = (made.serial, made.origin)
+    times: tuple[Any, ...] = (made.published_at,)
     if made.expires_at is not None:
-        numbers = (*numbers, made.expires_at)
-    return all(type(n) is int and n >= 0 for n in numbers) and all(
-        isinstance(text, str) for text in (made.sha256, made.by, made.comment)
+        times = (*times, made.expires_at)
+    return (
+        all(type(n) is int and n >= 0 for n in numbers)
+        and all(type(n) is int and 0 <= n <= manifest.LAST for n in times)
+        and all(
+            isinstance(text, str)
+            for text in (made.sha256, made.by, made.comment)
+        )
     )
 
 
 def _damaged(path: pathlib.Path) -> archive.BundleRefused:
     return archive.BundleRefused(
         f'site context {path}: damaged, it is not what was published; go'
-        ' back to another generation with "hepix-vm context rollback"'
+        ' back to another generation with "hepix-vm context rollback SERIAL"'
     )
 
 

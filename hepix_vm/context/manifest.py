@@ -33,6 +33,9 @@ from hepix_vm.context import archive
 from hepix_vm.context import bundle
 from hepix_vm import errors
 
+#: UNIX seconds, the last that a manifest can tell: 9999-12-31T23:59:59Z.
+LAST = 253402300799
+
 _T = TypeVar('_T')
 
 _FIRST = 'hepix-context-manifest: 1'

@@ -113,7 +113,7 @@ class Variants:
                 f'instance {facts.uuid}: no good site context so far, the'
                 ' log of this service says why',
             )
-        refusal = _awaited(site, facts)
+        refusal = awaited(site, facts)
         if refusal is not None:
             return refusal
         key = variants.variant_key(site, facts)
@@ -228,7 +228,7 @@ def _looked_at(site: site_.Site) -> set[str]:
     }
 
 
-def _awaited(site: site_.Site, facts: facts_.Facts) -> identity.Refusal | None:
+def awaited(site: site_.Site, facts: facts_.Facts) -> identity.Refusal | None:
     """Why no variant can be told yet; None: it can."""
     if not facts.awaited:
         return None

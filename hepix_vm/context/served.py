@@ -65,6 +65,8 @@ class ServedSite:
         source = self._settings.source
         before = source_.fingerprint(source)
         if before == self._seen:
+            # A fault that comes after this is another one.
+            self._problem = ''
             return
         problem = ''
         loaded = None

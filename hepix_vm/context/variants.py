@@ -18,8 +18,14 @@ from hepix_vm.context import manifest
 from hepix_vm.context import site as site_
 from hepix_vm.context import templates
 
-#: Digest of the site, matching layers, values that their templates insert.
-Key = tuple[str, int, tuple[str, ...], tuple[tuple[str, str], ...]]
+#: Digest, serial and times of the site, matching layers, values that their
+#: templates insert.
+Key = tuple[
+    str,
+    tuple[int, int | None, int | None],
+    tuple[str, ...],
+    tuple[tuple[str, str], ...],
+]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -42,7 +48,7 @@ def variant_key(site: site_.Site, facts: facts_.Facts) -> Key:
     used = {name for layer in chosen for name in layer.variables}
     return (
         site.sha256,
-        site.serial,
+        (site.serial, site.published_at, site.expires_at),
         tuple(layer.rule.directory for layer in chosen),
         tuple(
             (name, known[name])

@@ -26,6 +26,9 @@ from hepix_vm.operations import context_lint
 
 LOG = log.getLogger(__name__)
 
+#: Characters of a comment on a publication at most.
+_COMMENT = 1000
+
 #: How a variant can be written; see :mod:`hepix_vm.context.forms`.
 FORMS: dict[str, Callable[[variants.Variant], bytes]] = {
     'tgz': lambda variant: variant.bundle.tgz,
@@ -138,10 +141,11 @@ def publish(source: source_.Source, order: generations.Order) -> Published:
     """Publish the site directory as it stands.
 
     :raises NotPublished: it has errors
-    :raises errors.Misconfigured: it cannot be served
+    :raises errors.Misconfigured: it cannot be served, or not so ordered
     :raises errors.TryAgain: somebody else publishes, or edits it
     :raises errors.LocalFault: the state directory cannot be written
     """
+    _require_sound(order)
     drafts = dataclasses.replace(source, published=False)
     before = source_.fingerprint(drafts)
     members, tar = _directory(source)
@@ -173,10 +177,12 @@ def rollback(
     """Publish the content of an older generation again, as a new one.
 
     :param serial: None: the content before that which is current
-    :raises errors.Misconfigured: there is none, or it cannot be served
+    :raises errors.Misconfigured: there is none, or it cannot be served, or
+        not so ordered
     :raises errors.TryAgain: somebody else publishes
     :raises errors.LocalFault: the state directory cannot be written
     """
+    _require_sound(order)
     state = source.state_directory
     if serial is None:
         now = generations.current(state)
@@ -195,6 +201,25 @@ def rollback(
     same = _same(state, about.sha256)
     made = generations.publish(state, tar, order, about.origin)
     return Published(made, same)
+
+
+def _require_sound(order: generations.Order) -> None:
+    """See that guests take it, and that it can be read back.
+
+    :raises errors.Misconfigured: they would not
+    """
+    ends = order.expires_at
+    if ends is not None and not order.now < ends <= manifest.LAST:
+        raise errors.Misconfigured(
+            'option --expires: expected a time from now to the end of the'
+            f' year 9999, found {ends - order.now} seconds ahead; guests'
+            ' refuse what has expired'
+        )
+    if len(order.comment) > _COMMENT:
+        raise errors.Misconfigured(
+            f'option --comment: expected at most {_COMMENT} characters, found'
+            f' {len(order.comment)}; shorten it'
+        )
 
 
 def shown(state: Path) -> tuple[Shown, ...]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+import re
 from typing import Any
 
 from keystoneauth1 import exceptions as ks_exc
@@ -18,6 +19,8 @@ from hepix_vm.context import facts_api
 from hepix_vm.context import identity
 from hepix_vm import errors
 from hepix_vm.operations import site as site_
+
+_UUID = re.compile(r'[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}')
 
 #: Seconds for Nova.
 _PATIENCE = 30.0
@@ -40,6 +43,13 @@ def of_server(site: site_.Site, uuid: str, now: int) -> facts_.Facts:
     :raises errors.Misconfigured: there is no such server
     :raises errors.HepixError: Nova or the catalogue cannot be asked
     """
+    uuid = uuid.lower()
+    # It becomes a part of a URL.
+    if not _UUID.fullmatch(uuid):
+        raise errors.Misconfigured(
+            f'server {uuid[:80]!a}: expected its UUID; see "openstack server'
+            ' list --all-projects"'
+        )
     cloud = site.cloud
     servers = facts_api.Servers(
         cloud.logged_in(), cloud.region, cloud.interface, _PATIENCE

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from collections.abc import Mapping
+import contextlib
 import dataclasses
 import enum
 
 from hepix_vm.catalogue import context_fetches
+from hepix_vm.context import archive
 from hepix_vm.context import generations
 from hepix_vm.context import source as source_
 from hepix_vm import errors
@@ -182,7 +184,7 @@ def published(
     """What is published.
 
     :param serials: those that are of interest, as far as they are kept
-    :raises errors.HepixError: when it cannot be read
+    :raises errors.HepixError: when what is current cannot be read
     """
     if not source.published:
         return Published()
@@ -191,7 +193,11 @@ def published(
     if serial is None:
         return Published()
     wanted = serials.intersection(generations.serials(state)) | {serial}
-    kept = {one: generations.describe(state, one) for one in sorted(wanted)}
+    kept = {serial: generations.describe(state, serial)}
+    for one in sorted(wanted - kept.keys()):
+        # Damaged, or removed since: what it was is not known.
+        with contextlib.suppress(archive.BundleRefused):
+            kept[one] = generations.describe(state, one)
     return Published(kept[serial], kept)
 
 

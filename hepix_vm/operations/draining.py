@@ -143,6 +143,27 @@ def clear(
         return catalogue.transact(work)
 
 
+def clear_over(site: site_.Site, now: int, who: str) -> tuple[Drain, ...]:
+    """Take back all orders whose time has come.
+
+    :param now: UNIX seconds
+    :raises errors.HepixError: when the catalogue cannot be used
+    """
+
+    def work(transaction: database.Transaction) -> tuple[Drain, ...]:
+        found = tuple(
+            one
+            for one in drains_.drains(transaction.connection)
+            if one.at <= now
+        )
+        for one in found:
+            _clear(transaction, now, who, one)
+        return found
+
+    with site_.usable(site) as catalogue:
+        return catalogue.transact(work)
+
+
 def follow(
     site: site_.Site,
     catalogue: database.Database,

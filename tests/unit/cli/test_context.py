@@ -4,10 +4,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 
 import pytest
 
+from hepix_vm.context import facts
+from hepix_vm.operations import context_facts
 from tests.unit.context import sites
 
 KEYS = [
@@ -97,6 +100,18 @@ def test_output_that_cannot_be_written_is_one_sentence(configured, tmp_path):
     assert len(ran.err.strip().splitlines()) == 1
 
 
+def test_an_output_that_is_no_file_stays_what_it_is(configured, tmp_path):
+    pipe = tmp_path / 'pipe'
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        assert configured('--output', pipe).status == 0
+        assert os.read(reader, 2) == b'\x1f\x8b'
+    finally:
+        os.close(reader)
+    assert pipe.is_fifo()
+
+
 @pytest.fixture
 def layered(directory):
     """The directory with two layers."""
@@ -152,9 +167,26 @@ def test_explain_tells_every_layer_and_why(configured, layered):
 
 
 def test_a_server_is_asked_for_with_an_account_only(configured):
-    ran = configured('--server', 'x', command='explain')
+    server = '7c3a3a3e-0d1f-4c39-9a0c-3a3e0d1f4c39'
+    ran = configured('--server', server, command='explain')
     assert ran.status == 2
     assert '[openstack] option auth_type' in ran.err
+
+
+def test_it_is_told_when_a_server_gets_nothing_yet(
+    configured, layered, monkeypatch
+):
+    server = '7c3a3a3e-0d1f-4c39-9a0c-3a3e0d1f4c39'
+    found = facts.Facts(server, 'p', host=None, awaited=('host',))
+    monkeypatch.setattr(context_facts, 'of_server', lambda *_: found)
+    arguments = ('--server', server, '--vo', 'atlas', '-f', 'json')
+    ran = configured(*arguments, command='explain')
+    assert [row['matched'] for row in ran.json] == [True, False]
+    assert 'layers of this site look at host' in ran.err
+    assert 'until then it gets 503' in ran.err
+    ran = configured(*arguments, '--host', 'a1', command='explain')
+    assert [row['matched'] for row in ran.json] == [True, True]
+    assert ran.err == ''
 
 
 def test_lint_has_file_and_line_and_the_status_of_an_error(

@@ -117,6 +117,21 @@ def test_what_a_server_fetched_is_shown(place):
     ]
 
 
+def test_a_damaged_old_publication_hides_no_other(place):
+    place.publish(b'old')
+    place.publish(b'older')
+    place.publish(b'new')
+    for instance, serial in ((ONE, 1), (TWO, 2), (THREE, 3)):
+        place.server(instance)
+        place.note(instance=instance, serial=serial)
+    (place.state / 'generations/1/generation.json').write_text('{')
+    assert place.states() == {
+        ONE: 'superseded',
+        TWO: 'superseded',
+        THREE: 'current',
+    }
+
+
 def test_a_server_that_never_fetched_is_told_once_it_had_the_time(place):
     place.server(ONE, age=1800)
     place.server(TWO, age=1799)

@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from hepix_vm.catalogue import database
 from hepix_vm.catalogue import hosts
 from hepix_vm.cli import hosts as cli_hosts
 from hepix_vm.nova import capacity
@@ -83,6 +84,25 @@ def test_another_time_is_wrong_use(hepix_vm, known, text):
 
 def test_a_time_is_needed(hepix_vm, known):
     assert hepix_vm('drain', 'wn1').status == 2
+
+
+def test_an_order_that_is_given_anew_meanwhile_is_not_over(
+    hepix_vm, known, site, monkeypatch
+):
+    assert hepix_vm('drain', 'wn1', '--at', '+0s', '--force').status == 0
+    really = database.Database.transact
+
+    def transact(store, work):
+        """Somebody else is first."""
+        monkeypatch.setattr(database.Database, 'transact', really)
+        assert hepix_vm('drain', 'wn1', '--at', '+9d').status == 0
+        return really(store, work)
+
+    monkeypatch.setattr(database.Database, 'transact', transact)
+    ran = hepix_vm('drain', 'clear', '--over', '-f', 'json')
+    assert (ran.status, ran.json) == (0, [])
+    [left] = hepix_vm('drain', 'list', '-f', 'json').json
+    assert (left['name'], left['over']) == ('wn1', False)
 
 
 def test_orders_whose_time_has_come_are_taken_back(hepix_vm, known, site):

@@ -78,11 +78,12 @@ def test_the_mount_may_be_anywhere(app):
     assert parts.ask(app, '/total_cpu', script='/machinefeatures')[0] == 200
 
 
-def test_head_has_the_headers_and_no_body(app):
+def test_head_has_the_headers_and_no_body_and_is_no_fetch(app, made):
     status, headers, body = parts.ask(app, method='HEAD')
     assert status == 200
     assert headers['Content-Length'] == '9'
     assert body == b''
+    assert made.audit.notes == []
 
 
 def test_the_index_is_a_name_a_line(app):

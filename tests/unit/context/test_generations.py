@@ -123,22 +123,31 @@ def test_only_the_newest_are_kept(top, state):
 
 
 def test_going_back_is_a_new_serial_and_further_back_each_time(top, state):
-    tar = _tar(top)
     for serial in (1, 2, 3):
-        generations.publish(state, tar, _order())
+        sites.write(top, 'changed', f'{serial}\n')
+        generations.publish(state, _tar(top), _order())
         assert generations.current(state) == serial
     back = []
     for _ in range(2):
         now = generations.describe(state, generations.current(state))
         before = generations.before(state, now)
         back.append(before)
-        origin = generations.describe(state, before).origin
-        generations.publish(state, tar, _order(), origin)
+        older = generations.describe(state, before)
+        tar = generations.content(state, older)
+        generations.publish(state, tar, _order(), older.origin)
     assert back == [2, 1]
     assert generations.current(state) == 5
     last = generations.describe(state, 5)
     assert last.origin == 1
     assert generations.before(state, last) is None
+
+
+def test_going_back_goes_to_other_content(top, state):
+    generations.publish(state, _tar(top), _order())
+    sites.write(top, 'broken', '')
+    for _ in range(2):
+        made = generations.publish(state, _tar(top), _order())
+    assert generations.before(state, made) == 1
 
 
 def test_two_publish_one_after_the_other(top, state):
@@ -280,6 +289,8 @@ def _spoil_about(state, **changes):
         lambda s: _spoil_about(s, serial=True),
         lambda s: _spoil_about(s, published_at='x'),
         lambda s: _spoil_about(s, expires_at=-1),
+        lambda s: _spoil_about(s, expires_at=253402300800),
+        lambda s: _spoil_about(s, comment='x' * 65536),
         lambda s: _spoil_about(s, sha256=None),
         lambda s: _spoil_about(s, more=1),
         lambda s: _spoil_about(s, sha256='0' * 64),

@@ -2,6 +2,7 @@
 """Variants in memory: made once, bounded, in the form that fits."""
 
 import base64
+import dataclasses
 import gzip
 import io
 import threading
@@ -82,6 +83,18 @@ def test_behind_neutron_the_bundle_is_a_pkzip_file(site):
         [name] = archive.namelist()
         assert archive.read(name) == made.bundle.tar
     assert found.sha256 == made.bundle.sha256_tar
+
+
+def test_a_publication_of_the_same_serial_with_other_times_is_another(site):
+    """Where somebody lost the state directory and began again."""
+    first = dataclasses.replace(site, serial=1, published_at=5, expires_at=9)
+    current = [first]
+    made = prepared.Variants(lambda now: current[0], prepared.Settings(), None)
+    made.variant_of(_facts(), 0.0)
+    current[0] = dataclasses.replace(first, published_at=6, expires_at=None)
+    text = made.variant_of(_facts(), 0.0).bodies[What.MANIFEST].content
+    assert b'expires' not in text
+    assert b'created: 1970-01-01T00:00:06Z' in text
 
 
 def test_with_nothing_in_front_it_is_gzip(site):

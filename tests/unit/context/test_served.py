@@ -277,6 +277,20 @@ def test_a_fault_that_comes_back_is_said_again(site, caplog):
     assert len([r for r in caplog.records if r.levelno == logging.ERROR]) == 2
 
 
+def test_a_fault_is_said_again_after_going_back_to_what_was_good(
+    site, tmp_path, caplog
+):
+    broken = sites.make(tmp_path / 'broken')
+    (broken / 'trap').symlink_to('/etc/passwd')
+    link = tmp_path / 'link'
+    source = _served(link)
+    for look, target in enumerate((site, broken, site, broken)):
+        link.unlink(missing_ok=True)
+        link.symlink_to(target)
+        assert source.current(look * INTERVAL) is not None
+    assert len([r for r in caplog.records if r.levelno == logging.ERROR]) == 2
+
+
 def test_a_damaged_publication_is_not_served(site, tmp_path, caplog):
     state = tmp_path / 'state'
     _publish(site, state)

@@ -2,10 +2,12 @@
 """The shipped samples say what their services understand."""
 
 import configparser
+import contextlib
 import importlib
 import itertools
 import pathlib
 import shutil
+import socket
 import subprocess
 
 from oslo_config import cfg
@@ -229,3 +231,50 @@ def test_haproxy_takes_the_sample():
         check=False,
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+@pytest.fixture
+def haproxy(tmp_path):
+    """The sample, with nobody behind it; the address of guests."""
+    text = (SAMPLES / 'context-haproxy.cfg').read_text()
+    with contextlib.ExitStack() as stack:
+        guests, nova, nobody = (
+            stack.enter_context(socket.socket()) for _ in range(3)
+        )
+        for one in (guests, nova, nobody):
+            one.bind(('127.0.0.1', 0))
+        for one in (guests, nova):
+            one.listen()
+        for stands, ours in (
+            ('192.0.2.10:8775', f'fd@{guests.fileno()}'),
+            ('198.51.100.10:8786', f'fd@{nova.fileno()}'),
+            ('127.0.0.1:8785', f'127.0.0.1:{nobody.getsockname()[1]}'),
+        ):
+            assert stands in text
+            text = text.replace(stands, ours)
+        path = tmp_path / 'haproxy.cfg'
+        path.write_text(text)
+        ran = stack.enter_context(
+            subprocess.Popen(
+                ['haproxy', '-db', '-f', str(path)],
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                pass_fds=(guests.fileno(), nova.fileno()),
+            )
+        )
+        stack.callback(ran.terminate)
+        yield guests.getsockname()
+
+
+@pytest.mark.skipif(not shutil.which('haproxy'), reason='no haproxy here')
+@pytest.mark.parametrize(
+    ('headers', 'status'), [('', 503), ('X-Instance-ID: a\r\n' * 2, 403)]
+)
+def test_what_haproxy_itself_refuses_has_no_page(haproxy, headers, status):
+    request = f'GET /context/ HTTP/1.0\r\n{headers}\r\n'
+    # What comes before it is ready waits in the socket.
+    with socket.create_connection(haproxy, timeout=300) as connection:
+        connection.sendall(request.encode())
+        answer = b''.join(iter(lambda: connection.recv(65536), b''))
+    assert answer.startswith(f'HTTP/1.1 {status} '.encode())
+    assert answer.endswith(b'\r\n\r\n\n')

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Publishing a site's context: what is looked at before."""
 
+import dataclasses
 import json
 import pathlib
 import shutil
@@ -9,6 +10,7 @@ import pytest
 
 from hepix_vm.context import bundle
 from hepix_vm.context import difference
+from hepix_vm.context import facts
 from hepix_vm.context import generations
 from hepix_vm.context import lint
 from hepix_vm.context import source as source_
@@ -151,6 +153,37 @@ def test_what_cannot_be_served_any_more_is_not_gone_back_to(source):
     with pytest.raises(errors.Misconfigured, match='damaged'):
         context.rollback(source, ORDER)
     assert generations.current(state) == 2
+
+
+@pytest.mark.parametrize(
+    ('changes', 'says'),
+    [
+        ({'expires_at': 1}, '--expires: expected a time from now'),
+        ({'expires_at': 253402300800}, '--expires: expected a time from now'),
+        ({'comment': 'x' * 1001}, '--comment: expected at most 1000'),
+    ],
+)
+def test_an_order_that_guests_or_we_could_not_read_is_refused(
+    source, changes, says
+):
+    order = dataclasses.replace(ORDER, **changes)
+    with pytest.raises(errors.Misconfigured, match=says):
+        context.publish(source, order)
+    assert generations.current(source.state_directory) is None
+    context.publish(source, ORDER)
+    with pytest.raises(errors.Misconfigured, match=says):
+        context.rollback(source, order, 1)
+    assert generations.current(source.state_directory) == 1
+
+
+def test_the_last_time_and_the_longest_comment_are_served(source):
+    order = dataclasses.replace(
+        ORDER, expires_at=253402300799, comment='x' * 1000
+    )
+    context.publish(source, order)
+    site = context.read(source)
+    made = context.build(site, facts.Facts('', ''), source)
+    assert b'expires: 9999-12-31T23:59:59Z\n' in made.manifest
 
 
 def test_a_difference_of_many_lines_is_cut(source, monkeypatch):

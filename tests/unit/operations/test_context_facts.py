@@ -97,6 +97,19 @@ def test_a_server_that_is_not_there_is_one_sentence(site, nova):
         context_facts.of_server(site, nova_api.ONE, NOW)
 
 
+@pytest.mark.parametrize('text', ['', 'detail', 'a server', '../flavors'])
+def test_what_is_no_uuid_is_not_asked_for(site, nova, text):
+    with pytest.raises(errors.Misconfigured, match='expected its UUID'):
+        context_facts.of_server(site, text, NOW)
+    assert nova.request_history == []
+
+
+def test_a_uuid_in_capitals_is_the_same_server(site, nova):
+    _show(nova)
+    found = context_facts.of_server(site, nova_api.ONE.upper(), NOW)
+    assert found.uuid == nova_api.ONE
+
+
 def test_a_nova_that_does_not_answer_is_asked_again_later(site, nova):
     nova.get(f'{nova_api.NOVA}/servers/{nova_api.ONE}', status_code=500)
     with pytest.raises(errors.TryAgain, match='500'):
