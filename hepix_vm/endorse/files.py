@@ -75,12 +75,17 @@ def require_private(path: Path) -> None:
 def write(path: Path, content: bytes, mode: int = 0o644) -> None:
     """Write a file whole or not at all, durably.
 
-    An existing file keeps its mode.
+    An existing file keeps its mode; a device or a pipe is written to as it
+    is.
 
     :raises hepix_vm.errors.Misconfigured: it cannot be written
     """
     try:
         if path.exists():
+            if not path.is_file():
+                # /dev/null and /dev/stdout must stay what they are.
+                path.write_bytes(content)
+                return
             mode = stat.S_IMODE(path.stat().st_mode)
         handle, name = tempfile.mkstemp(
             prefix=f'.{path.name}.', dir=path.parent

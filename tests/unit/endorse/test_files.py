@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from hepix_vm.endorse import files
@@ -28,6 +30,19 @@ def test_written_whole_with_its_mode(tmp_path):
     assert path.read_bytes() == b'two'
     assert path.stat().st_mode & 0o777 == 0o600
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_is_no_file_stays_what_it_is(tmp_path):
+    pipe = tmp_path / 'pipe'
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        files.write(pipe, b'one')
+        assert os.read(reader, 9) == b'one'
+    finally:
+        os.close(reader)
+    assert list(tmp_path.iterdir()) == [pipe]
+    assert pipe.is_fifo()
 
 
 def test_what_cannot_be_written_leaves_nothing(tmp_path):
