@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+import contextlib
 import logging
 import os
 import sys
@@ -30,9 +31,17 @@ hypothesis.settings.register_profile(
 hypothesis.settings.register_profile(
     'drawn', deadline=None, derandomize=False, suppress_health_check=_SLOW
 )
-hypothesis.settings.load_profile(
-    'drawn' if os.environ.get('HEPIX_VM_FUZZ') else 'repeatable'
-)
+if os.environ.get('HEPIX_VM_FUZZ'):
+    hypothesis.settings.load_profile('drawn')
+else:
+    hypothesis.settings.load_profile('repeatable')
+    # It also draws constants of our modules, of those that happen to be loaded
+    # at that moment; releases before that have no such function.
+    with contextlib.suppress(ImportError, AttributeError):
+        from hypothesis.internal.conjecture import providers
+
+        _NONE = providers._local_constants
+        providers._get_local_constants = lambda: _NONE
 
 
 @pytest.fixture(autouse=True)
