@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+import contextlib
 import logging
 import os
 import sys
@@ -17,17 +18,30 @@ import pytest
 # the test runner too, which then waits for ever.
 os.environ.setdefault('OS_NOVA_DISABLE_EVENTLET_PATCHING', 'yes')
 
-# A run says the same twice. "tox -e fuzz" draws other input each time.
+# A run says the same twice. "tox -e fuzz" draws other input each time. How
+# long anything takes says nothing: the machine may be busy, or stand still.
+_SLOW = [hypothesis.HealthCheck.too_slow]
 hypothesis.settings.register_profile(
     'repeatable',
     deadline=None,
     derandomize=True,
     database=None,
-    # A machine that stops for seconds says nothing about a test.
-    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+    suppress_health_check=_SLOW,
 )
-if not os.environ.get('HEPIX_VM_FUZZ'):
+hypothesis.settings.register_profile(
+    'drawn', deadline=None, derandomize=False, suppress_health_check=_SLOW
+)
+if os.environ.get('HEPIX_VM_FUZZ'):
+    hypothesis.settings.load_profile('drawn')
+else:
     hypothesis.settings.load_profile('repeatable')
+    # It also draws constants of our modules, of those that happen to be loaded
+    # at that moment; releases before that have no such function.
+    with contextlib.suppress(ImportError, AttributeError):
+        from hypothesis.internal.conjecture import providers
+
+        _NONE = providers._local_constants
+        providers._get_local_constants = lambda: _NONE
 
 
 @pytest.fixture(autouse=True)

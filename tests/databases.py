@@ -156,14 +156,15 @@ class Server(abc.ABC):
 
     def freeze(self) -> None:
         """From now on it accepts connections and says nothing."""
-        processes.send(self._members(), signal.SIGSTOP)
+
+        def frozen() -> bool:
+            # Again and again: the last one may just have started another.
+            members = self._members()
+            processes.send(members, signal.SIGSTOP)
+            return all(map(_stopped, members))
+
         # A busy machine takes a moment to stop the last of its threads.
-        waits.until(
-            'the server to be frozen',
-            lambda: all(map(_stopped, self._members())),
-            SOON,
-            interval=0.01,
-        )
+        waits.until('the server to be frozen', frozen, SOON, interval=0.01)
 
     def resume(self) -> None:
         """Go on after :meth:`freeze`."""

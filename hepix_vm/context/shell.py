@@ -73,8 +73,16 @@ def read(text: str) -> Script:
     """Read a script; anything can be read."""
     reader = _Reader(text)
     reader.run(0, '')
+
+    def within(spans: list[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+        # What is not closed leads the reader beyond the end.
+        last = len(text)
+        return tuple(
+            (min(start, last), min(end, last)) for start, end in spans
+        )
+
     return Script(
-        tuple(reader.commands), tuple(reader.quotes), tuple(reader.documents)
+        tuple(reader.commands), within(reader.quotes), within(reader.documents)
     )
 
 

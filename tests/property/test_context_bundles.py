@@ -10,6 +10,7 @@ import io
 import string
 import zipfile
 
+from hypothesis import example
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -157,6 +158,9 @@ SHELL = st.text('ab \n\t;&|()<>{}$`"\'\\#=-/casein)esac.doif', max_size=300)
 
 
 @given(SHELL | st.text(max_size=200))
+@example('"`')
+@example('a<<b\nc')
+@example('a<<b <<c\n')
 def test_any_text_is_read_as_a_script(text):
     found = shell.read(text)
     for command in found.commands:

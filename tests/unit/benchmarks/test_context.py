@@ -114,7 +114,7 @@ def test_no_answer_at_all_is_a_failure(
 
 
 def test_a_session_is_measured_as_a_whole() -> None:
-    script = 'import sys; sum(range(10**6)); print("up"); sys.stdin.read()'
+    script = 'import sys; sum(range(5 * 10**6)); print("up"); sys.stdin.read()'
     with subprocess.Popen(
         [sys.executable, '-u', '-c', script],
         stdin=subprocess.PIPE,

@@ -191,9 +191,12 @@ def chunks_cut_off(body: bytes) -> Behaviour:
 
 
 def endless(handler: Handler) -> None:
-    """A body that does not end, as fast as it goes."""
+    """A body that does not end, some tens of megabytes a second.
+
+    Faster, those who keep it until their deadline need a lot of memory.
+    """
     _send(handler, 200, b'', {'Connection': 'close'})
-    while not handler.server.ending.is_set():
+    while not handler.server.ending.wait(0.001):
         handler.wfile.write(b'x' * 65536)
 
 

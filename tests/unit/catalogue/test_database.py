@@ -27,7 +27,7 @@ def path(tmp_path):
 
 @pytest.fixture
 def store(path):
-    with contextlib.closing(database.Database(f'sqlite:///{path}', 1)) as db:
+    with contextlib.closing(database.Database(f'sqlite:///{path}', 60)) as db:
         yield db
 
 

@@ -10,6 +10,7 @@ import threading
 
 import pytest
 
+from hepix_vm.catalogue import attempts
 from hepix_vm.catalogue import fetch
 from hepix_vm.catalogue import model
 from hepix_vm.catalogue import sync
@@ -25,6 +26,12 @@ Reason = model.Reason
 Standing = model.Standing
 
 image = endorser.make_image
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch):
+    """Whoever keeps to a deadline is not left behind on a slow machine."""
+    monkeypatch.setattr(attempts, 'GRACE', 600)
 
 
 @pytest.fixture

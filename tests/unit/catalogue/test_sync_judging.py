@@ -50,7 +50,9 @@ class Verified:
 @pytest.fixture
 def held(site):
     """One image is endorsed and imported, by an endorser of its own."""
-    site.follow('main', endorser.Endorser.create(name='Lonely'))
+    # Of the same second: what ends is counted from the endorser's time.
+    now = endorser.utc(site.now)
+    site.follow('main', endorser.Endorser.create(name='Lonely', now=now))
     site.publish('main', '1', image(DATA))
     site.sync()
     site.image = site.record(DATA)

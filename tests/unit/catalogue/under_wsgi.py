@@ -24,7 +24,7 @@ def main(connection: str) -> None:
     eventlet.monkey_patch()
     # What uWSGI has put there.
     sys.modules['uwsgi'] = types.ModuleType('uwsgi')
-    faulthandler.dump_traceback_later(120, exit=True)
+    faulthandler.dump_traceback_later(600, exit=True)
     _ask(connection, patcher.original('threading'), patcher.original('time'))
 
 

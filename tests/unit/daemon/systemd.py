@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from pathlib import Path
 import socket
+import threading
 import time
 
 from tests.cloud import waits
@@ -22,6 +23,13 @@ class Systemd:
         self._socket.bind(str(self.path))
         self._socket.setblocking(False)
         self.heard: list[str] = []
+        # The kernel keeps some ten datagrams and drops the next ones, as
+        # nobody waits for who does not read (unix(7)); so they are kept here.
+        self._kept: list[str] = []
+        self._lock = threading.Lock()
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._keep, daemon=True)
+        self._thread.start()
 
     def environment(self, watchdog: float | None = None) -> dict[str, str]:
         """The variables that a service gets."""
@@ -32,12 +40,24 @@ class Systemd:
 
     def listen(self) -> list[str]:
         """All lines so far."""
-        while True:
-            try:
-                message = self._socket.recv(65536).decode()
-            except BlockingIOError:
-                return self.heard
-            self.heard += message.split('\n')
+        self._take()
+        with self._lock:
+            self.heard += self._kept
+            self._kept.clear()
+        return self.heard
+
+    def _keep(self) -> None:
+        while not self._over.wait(0.1):
+            self._take()
+
+    def _take(self) -> None:
+        with self._lock:
+            while True:
+                try:
+                    message = self._socket.recv(65536).decode()
+                except BlockingIOError:
+                    return
+                self._kept += message.split('\n')
 
     def status(self) -> str:
         """The last status line."""
@@ -65,6 +85,8 @@ class Systemd:
 
     def close(self) -> None:
         """Listen no more."""
+        self._over.set()
+        self._thread.join()
         self._socket.close()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import socket
 import ssl
 
 import pytest
@@ -256,10 +257,12 @@ def test_ca_file_that_cannot_be_used(tmp_path, content):
 
 
 def test_server_that_is_away_is_one_sentence():
-    with mail_servers.talking(mail_servers.silent) as port:
-        pass
-    with pytest.raises(errors.TryAgain, match=f'mail server .*:{port}'):
-        sending.send(at(port), made())
+    # Taken, so that nobody else listens there meanwhile.
+    with socket.socket() as taken:
+        taken.bind(('127.0.0.1', 0))
+        port = taken.getsockname()[1]
+        with pytest.raises(errors.TryAgain, match=f'mail server .*:{port}'):
+            sending.send(at(port), made())
 
 
 @pytest.mark.parametrize(

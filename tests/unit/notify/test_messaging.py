@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+import socket
 import subprocess
 import sys
 import threading
@@ -14,7 +15,6 @@ import pytest
 from hepix_vm.catalogue import notices
 from hepix_vm import errors
 from hepix_vm.notify import messaging
-from tests.functional import places
 from tests import mail_servers
 
 NOW = 1_800_000_000
@@ -61,9 +61,12 @@ def test_a_notification_is_what_those_of_other_services_are():
 
 
 def test_a_bus_that_is_away_is_told_without_its_password():
-    url = f'rabbit://me:{SECRET}@127.0.0.1:{places.free_port()}/'
-    with pytest.raises(errors.TryAgain) as caught:
-        tell(url)
+    # Taken, so that nobody else listens there meanwhile.
+    with socket.socket() as taken:
+        taken.bind(('127.0.0.1', 0))
+        url = f'rabbit://me:{SECRET}@127.0.0.1:{taken.getsockname()[1]}/'
+        with pytest.raises(errors.TryAgain) as caught:
+            tell(url)
     said = str(caught.value)
     assert 'message bus rabbit://127.0.0.1:' in said
     assert 'notice 7 (image.retired)' in said

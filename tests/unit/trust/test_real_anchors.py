@@ -43,9 +43,11 @@ def test_root_signed_with_sha1_is_trusted_because_it_lies_there():
 
 @pytest.mark.parametrize('serial', [0, -1])
 def test_root_with_a_serial_that_should_not_be(serial):
-    top = pki.root('C=DE/CN=Odd Root', 'ec odd root', serial=77)
+    # Found nowhere else in it, whatever its key is.
+    long = int.from_bytes(b'a serial of 20 bytes', 'big')
+    top = pki.root('C=DE/CN=Odd Root', 'ec odd root', serial=long)
     tbs = writer.body(top.certificate.tbs_certificate_bytes)
-    one = b'\x02\x01' + (77).to_bytes(1, 'big')
+    one = writer.integer(long)
     assert tbs.count(one) == 1
     odd = b'\x02\x01' + serial.to_bytes(1, 'big', signed=True)
     loaded = x509.load_der_x509_certificate(
