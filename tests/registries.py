@@ -34,6 +34,7 @@ from cryptography import x509
 from cryptography.x509.oid import NameOID
 import oras.client
 
+from tests.cloud import cache
 from tests.cloud import ports
 from tests.cloud import waits
 
@@ -208,7 +209,7 @@ class Registry:
         self.ca = str(self.key.pem)
         self.tokens = TokenServer(self.key) if auth == 'token' else None
         self._ports = ports.reserve(
-            ['registry'], folder / 'ports', random.Random()
+            ['registry'], cache.root() / 'ports', random.Random()
         )
         self.host = f'127.0.0.1:{self._ports.ports["registry"]}'
         self._process: subprocess.Popen[bytes] | None = None

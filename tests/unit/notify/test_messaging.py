@@ -61,9 +61,11 @@ def test_a_notification_is_what_those_of_other_services_are():
 
 
 def test_a_bus_that_is_away_is_told_without_its_password():
-    url = f'rabbit://me:{SECRET}@127.0.0.1:{places.free_port()}/'
-    with pytest.raises(errors.TryAgain) as caught:
-        tell(url)
+    with (
+        places.unanswered() as port,
+        pytest.raises(errors.TryAgain) as caught,
+    ):
+        tell(f'rabbit://me:{SECRET}@127.0.0.1:{port}/')
     said = str(caught.value)
     assert 'message bus rabbit://127.0.0.1:' in said
     assert 'notice 7 (image.retired)' in said
