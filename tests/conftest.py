@@ -73,7 +73,7 @@ def no_reader_left() -> Iterator[None]:
     """Readers of a process wait for one another, so tests end their own."""
     before = _readers()
     yield
-    end = time.monotonic() + 300
+    end = time.monotonic() + 600
     while left := _readers() - before:
         assert time.monotonic() < end, f'these still read: {left}'
         time.sleep(0.05)

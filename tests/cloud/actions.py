@@ -12,7 +12,7 @@ from tests.cloud import cloud as clouds
 from tests.cloud import errors
 from tests.cloud import waits
 
-LIMIT = 180.0
+LIMIT = 600.0
 
 
 def stage(

@@ -16,6 +16,7 @@ from tests.cloud import errors
 from tests.cloud import files
 from tests.cloud import identity
 from tests.cloud import layout as layouts
+from tests.cloud import ports
 from tests.cloud import services
 from tests.cloud import site as sites
 from tests.cloud import steps
@@ -29,13 +30,21 @@ SCRIPT_LIMIT = 300.0
 
 
 class Cloud:
-    """A cloud that has been started; made by :mod:`tests.cloud.launch`."""
+    """A cloud that has been started; made by :mod:`tests.cloud.launch`.
+
+    :param block: its ports; also those at which nothing listens yet, or at
+        the moment, are nobody else's
+    """
 
     def __init__(
-        self, site: sites.Site, supervisor: supervisors.Supervisor
+        self,
+        site: sites.Site,
+        supervisor: supervisors.Supervisor,
+        block: ports.Block | None = None,
     ) -> None:
         self.site = site
         self._supervisor = supervisor
+        self._block = block
 
     @property
     def layout(self) -> layouts.Layout:
@@ -213,4 +222,8 @@ class Cloud:
 
     def end(self) -> None:
         """End every process of the cloud; its folder stays."""
-        self._supervisor.end_all()
+        try:
+            self._supervisor.end_all()
+        finally:
+            if self._block is not None:
+                self._block.release()

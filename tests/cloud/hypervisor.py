@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 
-LIMIT = 120.0
+LIMIT = 600.0
 PROGRAMS = ('libvirtd', 'virtlogd', 'virsh', 'qemu-system-x86_64')
 #: Debian's binding, as there are no wheels of it.
 BINDING = pathlib.Path('/usr/lib/python3/dist-packages')

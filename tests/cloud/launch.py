@@ -182,17 +182,15 @@ def start(
     :raises errors.CloudError: when it cannot be; nothing is left running
     """
     site, supervisor, block = _prepare(options, work, report)
-    cloud = clouds.Cloud(site, supervisor)
+    cloud = clouds.Cloud(site, supervisor, block)
     try:
         supervisor.watch()
         steps.run(supervisor, _steps(cloud, report), report)
         supervisor.state.ready = True
         states.save(work, supervisor.state)
     except BaseException:
-        supervisor.end_all()
+        cloud.end()
         raise
-    finally:
-        block.release()
     return cloud
 
 

@@ -42,8 +42,9 @@ def answers(port: int) -> bool:
 class Block:
     """Consecutive free ports by name, locked against other clouds.
 
-    The lock is held until :meth:`release` or the end of the process; later
-    the listening services themselves keep the ports.
+    The lock is held until :meth:`release` or the end of the process: the
+    listening services themselves do not keep the ports while they are
+    started again.
     """
 
     def __init__(self, ports: dict[str, int], lock: IO[str]) -> None:

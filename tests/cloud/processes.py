@@ -21,7 +21,7 @@ from tests.cloud import errors
 TOKEN_VARIABLE = 'HEPIX_VM_CLOUD_TOKEN'
 # Nothing of a cloud that ends must last, so nobody gets long to tidy up.
 GRACE = 3.0
-LIMIT = 60.0
+LIMIT = 600.0
 _PROC = pathlib.Path('/proc')
 
 

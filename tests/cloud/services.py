@@ -194,6 +194,10 @@ def wsgi(
         f'{name} ',
         '--worker-reload-mercy',
         '2',
+        # Else a request fails whose client stops for four seconds between its
+        # headers and its body.
+        '--socket-timeout',
+        '300',
         # Else clients that keep a connection see it reset.
         '--add-header',
         'Connection: close',

@@ -144,6 +144,8 @@ def nova(site: sites.Site) -> Sections:
             'periodic_fuzzy_delay': 0,
             'rpc_response_timeout': 120,
             'long_rpc_timeout': 240,
+            # A busy machine is no dead service.
+            'service_down_time': 600,
             # Servers of tests do next to nothing.
             'initial_cpu_allocation_ratio': 64,
         },

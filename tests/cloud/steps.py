@@ -17,7 +17,7 @@ from tests.cloud import supervisor as supervisors
 from tests.cloud import waits
 
 INTERVAL = 0.1
-LIMIT = 300.0
+LIMIT = 600.0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -93,6 +93,7 @@ def settings(site: sites.Site) -> Sections:
             'enabled_backends': BACKEND,
             'image_conversion_dir': str(data / 'conversion'),
             'rpc_response_timeout': 120,
+            'service_down_time': 600,
             'periodic_fuzzy_delay': 0,
         },
         BACKEND: {

@@ -21,7 +21,7 @@ from tests.cloud import cloud as clouds
 from tests.demo import told
 
 #: Seconds that Glance and Nova may take on a busy machine.
-PATIENCE = 180
+PATIENCE = 600
 
 
 @contextlib.contextmanager

@@ -29,9 +29,9 @@ class Broker:
     """RabbitMQ, and an Erlang port mapper of its own."""
 
     folder: Path
-    port: int = dataclasses.field(default_factory=places.free_port)
-    mapper: int = dataclasses.field(default_factory=places.free_port)
-    between: int = dataclasses.field(default_factory=places.free_port)
+    port: int
+    mapper: int
+    between: int
     processes: list[subprocess.Popen[bytes]] = dataclasses.field(
         default_factory=list
     )
@@ -162,9 +162,10 @@ def _answers(port: int) -> bool:
 @contextlib.contextmanager
 def rabbitmq(folder: Path) -> Iterator[Broker]:
     """A broker that runs."""
-    made = Broker(folder)
-    try:
-        made.start()
-        yield made
-    finally:
-        made.stop()
+    with places.reserved('port', 'mapper', 'between') as ports:
+        made = Broker(folder, **ports)
+        try:
+            made.start()
+            yield made
+        finally:
+            made.stop()

@@ -121,11 +121,10 @@ def glance(
         service,
         environment={**service.environment, **(environment or {})},
     )
-    try:
+    with contextlib.ExitStack() as stack:
+        stack.callback(block.release)
         cloud.start(service)
-    finally:
-        block.release()
-    try:
+        stack.callback(cloud.end_further, service.name)
         yield Glance(
             name=name,
             url=site.url('glance'),
@@ -134,8 +133,6 @@ def glance(
             log=cloud.log(service.name),
             store=site.layout.data / 'glance' / 'local',
         )
-    finally:
-        cloud.end_further(service.name)
 
 
 def _site(

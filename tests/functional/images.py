@@ -16,7 +16,7 @@ from tests.cloud import errors
 from tests.cloud import waits
 
 #: Seconds within which a small import or boot ends on a busy machine.
-LIMIT = 180.0
+LIMIT = 600.0
 MIB = 2**20
 
 

@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import pathlib
+import random
 import signal
 import socket
 import subprocess
@@ -22,6 +23,7 @@ from wsgidav import wsgidav_app
 
 from tests.cloud import cache
 from tests.cloud import environment
+from tests.cloud import ports
 from tests.cloud import waits
 
 LIMIT = 240
@@ -29,11 +31,22 @@ LIMIT = 240
 USER, SECRET = 'endorser', 'hush'
 
 
-def free_port() -> int:
-    """A port of the loopback address that was free just now."""
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        return int(probe.getsockname()[1])
+@contextlib.contextmanager
+def reserved(*names: str) -> Iterator[dict[str, int]]:
+    """Ports of the loopback address that are nobody else's meanwhile."""
+    block = ports.reserve(names, cache.root() / 'ports', random.Random())
+    try:
+        yield block.ports
+    finally:
+        block.release()
+
+
+@contextlib.contextmanager
+def unanswered() -> Iterator[int]:
+    """A port of the loopback address at which nobody listens meanwhile."""
+    with socket.socket() as held:
+        held.bind((ports.ADDRESS, 0))
+        yield int(held.getsockname()[1])
 
 
 @contextlib.contextmanager
@@ -110,13 +123,22 @@ def _running(
             yield process
         finally:
             # The session is this process and its children.
-            os.killpg(process.pid, signal.SIGTERM)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
 
 
 @contextlib.contextmanager
 def registry(folder: pathlib.Path, *, open_to_all: bool) -> Iterator[str]:
     """Debian's docker-registry; yields HOST:PORT."""
-    address = f'127.0.0.1:{free_port()}'
+    with reserved('registry') as ports_:
+        address = f'{ports.ADDRESS}:{ports_["registry"]}'
+        with _registry(folder, address, open_to_all=open_to_all):
+            yield address
+
+
+def _registry(
+    folder: pathlib.Path, address: str, *, open_to_all: bool
+) -> contextlib.AbstractContextManager[subprocess.Popen[bytes]]:
     # The one form of passwords that it reads.
     hashed = bcrypt.hashpw(SECRET.encode(), bcrypt.gensalt(4)).decode()
     (folder / 'htpasswd').write_text(f'{USER}:{hashed}\n')
@@ -134,8 +156,7 @@ def registry(folder: pathlib.Path, *, open_to_all: bool) -> Iterator[str]:
     path.write_text(json.dumps(configuration))
     argv: list[object] = ['docker-registry', 'serve', path]
     log = folder / 'docker-registry.log'
-    with _running(argv, log, f'http://{address}/v2/'):
-        yield address
+    return _running(argv, log, f'http://{address}/v2/')
 
 
 def swift_environment() -> pathlib.Path:
@@ -156,17 +177,13 @@ def swift_environment() -> pathlib.Path:
 def object_store(folder: pathlib.Path) -> Iterator[str]:
     """Swift with its S3 interface, which checks signatures; yields its URL."""
     python = swift_environment() / 'bin' / 'python'
-    ports = {kind: free_port() for kind in ('object', 'container', 'account')}
-    port = free_port()
     script = pathlib.Path(__file__).with_name('swift_server.py')
-    argv: list[object] = [
-        *(python, script, folder, port, json.dumps(ports)),
-        *(USER, SECRET),
-    ]
-    url = f'http://127.0.0.1:{port}'
-    with _running(
-        argv,
-        folder / 'swift.log',
-        f'{url}/healthcheck',
-    ):
-        yield url
+    with reserved('proxy', 'object', 'container', 'account') as backends:
+        port = backends.pop('proxy')
+        argv: list[object] = [
+            *(python, script, folder, port, json.dumps(backends)),
+            *(USER, SECRET),
+        ]
+        url = f'http://{ports.ADDRESS}:{port}'
+        with _running(argv, folder / 'swift.log', f'{url}/healthcheck'):
+            yield url

@@ -267,7 +267,9 @@ def asked(
 ) -> Iterator[Callable[[bytes], Reason]]:
     """Asks a process that lives on while the back-up is put back."""
     made = reader.Reader(
-        reader.ReaderSettings(site.url, refresh_interval=0.1, negative_ttl=0)
+        reader.ReaderSettings(
+            site.url, refresh_interval=0.1, store_timeout=60, negative_ttl=0
+        )
     )
     yield (
         lambda data: (

@@ -557,9 +557,12 @@ def test_record_is_not_written_while_the_server_hangs(
     rows: catalogue_rows.Rows,
     urls: tuple[str, str],
 ) -> None:
+    with opened(urls[1]) as patient:
+        records.Records(patient).verified(
+            'image', 'task', '', CONTENT, len(DATA), 1, 1
+        )
     with opened(urls[1], 2) as mine:
         writer = records.Records(mine)
-        writer.verified('image', 'task', '', CONTENT, len(DATA), 1, 1)
         with server.frozen(), pytest.raises(errors.TryAgain):
             writer.positive('image', 'task', CONTENT, len(DATA), 2)
 

@@ -293,7 +293,7 @@ def test_a_server_that_is_gone_finds_nothing(cloud, server, headers):
     server.delete()
     waits.until(
         'the metadata service to forget a deleted server',
-        lambda: _ask(cloud, headers)[0] != 200,
+        lambda: _ask(cloud, headers)[0] == 404,
         LIMIT,
         log=cloud.log('nova-metadata'),
     )

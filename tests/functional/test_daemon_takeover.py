@@ -192,15 +192,15 @@ def test_writer_that_falls_silent_within_a_transaction_keeps_nobody_out(
     through: tuple[daemons.Proxy, str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(database, 'SILENCE', 5)
+    monkeypatch.setattr(database, 'SILENCE', 10)
     # Its row locks stay until the server gives up the connection: no packet
     # will ever tell that there is nobody at its other end.
     proxy, url = through
     with (
-        contextlib.closing(database.Database(url, 5)) as cut_off,
+        contextlib.closing(database.Database(url, 60)) as cut_off,
         contextlib.closing(database.Database(site.url, 5)) as store,
     ):
-        assert lease.take(store, 'one', None, 1) == 1
+        assert lease.take(site.database, 'one', None, 1) == 1
         mine = cut_off.fenced(lease.SYNC, 1)
         with (
             pytest.raises((errors.HepixError, *database.FAILURES)),

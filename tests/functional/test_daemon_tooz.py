@@ -9,7 +9,6 @@ from pathlib import Path
 import random
 import signal
 import subprocess
-import tempfile
 
 import pytest
 
@@ -17,6 +16,7 @@ from hepix_vm.catalogue import database
 from hepix_vm.catalogue import lease
 from hepix_vm.daemon import coordination
 from hepix_vm import errors
+from tests.cloud import cache
 from tests.cloud import ports
 from tests.cloud import waits
 from tests import databases
@@ -25,6 +25,8 @@ from tests.unit.catalogue import following
 
 SOON = daemons.SOON
 HOST = ports.ADDRESS
+#: Seconds of a lock that nobody waits for.
+LONG = 300
 
 
 class Etcd:
@@ -39,7 +41,11 @@ class Etcd:
     @property
     def url(self) -> str:
         """As tooz takes it; locks last 5 s without a sign of life."""
-        return f'etcd3+http://{HOST}:{self.port}?timeout=5'
+        return self.with_locks_of(5)
+
+    def with_locks_of(self, seconds: int) -> str:
+        """The same with locks that last for another time."""
+        return f'etcd3+http://{HOST}:{self.port}?timeout={seconds}'
 
     def start(self) -> None:
         """Start it and wait until it answers."""
@@ -92,7 +98,7 @@ def etcd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Etcd]:
     """A server for the tests of this file."""
     block = ports.reserve(
         ['client', 'peer'],
-        Path(tempfile.gettempdir()) / 'hepix-vm-ports',
+        cache.root() / 'ports',
         random.Random(),
     )
     made = Etcd(
@@ -123,8 +129,10 @@ def hold(one: coordination.Tooz) -> bool:
 
 
 def test_lock_in_etcd_is_held_by_one_and_given_back(etcd: Etcd) -> None:
-    one = coordination.Tooz(etcd.url, 'one')
-    two = coordination.Tooz(etcd.url, 'two')
+    # One that stops for a moment does not lose it.
+    url = etcd.with_locks_of(LONG)
+    one = coordination.Tooz(url, 'one')
+    two = coordination.Tooz(url, 'two')
     assert one.hold()
     assert not two.hold()
     assert one.hold()
@@ -206,13 +214,14 @@ def test_lock_that_etcd_gave_to_another_does_not_protect_a_write(
     etcd: Etcd, site: following.Site
 ) -> None:
     # What tooz does not see, the number in the database does.
-    one = coordination.Tooz(etcd.url, 'one')
+    url = etcd.with_locks_of(LONG)
+    one = coordination.Tooz(url, 'one')
     assert one.hold()
     with contextlib.closing(database.Database(site.url, 60)) as store:
         fence = lease.take(store, 'one', None, 1)
         assert fence == 1
         one._lock._lease.revoke()
-        two = coordination.Tooz(etcd.url, 'two')
+        two = coordination.Tooz(url, 'two')
         assert two.hold()
         assert one.hold(), 'tooz sees it by now: say so in coordination.py'
         with store.reading() as connection:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import subprocess
 
 import pytest
@@ -27,13 +28,19 @@ def agent(tmp_path):
         try:
             waits.until(
                 'ssh-agent to listen',
-                address.exists,
+                lambda: _answers(address),
                 LIMIT,
                 alive=lambda: process.poll() is None,
             )
             yield str(address)
         finally:
             process.terminate()
+
+
+def _answers(address):
+    """Whether somebody listens; the file is there a moment before."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(address)) == 0
 
 
 def _ssh_add(agent, *arguments):

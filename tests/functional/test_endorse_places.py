@@ -192,11 +192,14 @@ class TestWebDav:
             assert '--ca-file' in said
 
     def test_server_that_is_away(self, tmp_path):
-        address = f'dav://127.0.0.1:{places.free_port()}/'
         bench = Bench(tmp_path, 'http://127.0.0.1/')
-        said = bench.refused(
-            errors.TryAgain, bench.sealed(), address, targets.Access()
-        )
+        with places.unanswered() as port:
+            said = bench.refused(
+                errors.TryAgain,
+                bench.sealed(),
+                f'dav://127.0.0.1:{port}/',
+                targets.Access(),
+            )
         assert 'ConnectionError' in said
 
 
@@ -325,13 +328,13 @@ class TestRegistry:
 
     def test_registry_that_is_away(self, tmp_path):
         bench = Bench(tmp_path, 'http://127.0.0.1/')
-        port = places.free_port()
-        said = bench.refused(
-            errors.TryAgain,
-            bench.sealed(),
-            f'oci+http://127.0.0.1:{port}/grid/workers:stable',
-            targets.Access(),
-        )
+        with places.unanswered() as port:
+            said = bench.refused(
+                errors.TryAgain,
+                bench.sealed(),
+                f'oci+http://127.0.0.1:{port}/grid/workers:stable',
+                targets.Access(),
+            )
         assert 'ConnectionError' in said
 
 
@@ -402,8 +405,11 @@ class TestObjectStore:
         assert 'expected a list' in said
 
     def test_store_that_is_away(self, tmp_path, account):
-        access = targets.Access(
-            s3_endpoint=f'http://127.0.0.1:{places.free_port()}'
-        )
         bench = Bench(tmp_path, 'https://images.example.org/')
-        bench.refused(errors.TryAgain, bench.sealed(), 's3://images', access)
+        with places.unanswered() as port:
+            bench.refused(
+                errors.TryAgain,
+                bench.sealed(),
+                's3://images',
+                targets.Access(s3_endpoint=f'http://127.0.0.1:{port}'),
+            )

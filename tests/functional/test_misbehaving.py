@@ -11,6 +11,7 @@ import threading
 import pytest
 import requests
 
+from tests.cloud import waits
 from tests import misbehaving
 
 IMAGE = '0f3b1a52-6d0c-4a0e-9a53-0d3f8a4b6c11'
@@ -141,6 +142,8 @@ def test_silence(proxy, asked, after) -> None:
     tell(proxy, misbehaving.Hang(LIMIT, after))
     with pytest.raises(requests.Timeout):
         ask(proxy, 'GET', '/', timeout=1)
+    if after:
+        waits.until('the service to be asked', lambda: asked, LIMIT)
     assert bool(asked) is after
 
 

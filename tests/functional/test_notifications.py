@@ -124,8 +124,9 @@ def test_a_broker_that_hangs_and_one_that_is_away_lose_nothing(
     )
     assert told.told == 2
     found = broker.taken(2, 'kept')
-    # What was sent while it hung may have come through all the same.
-    subjects = [payload['subject'] for _, _, payload, _ in found]
+    # What was sent while it hung may have come through all the same, and the
+    # third may be here already.
+    subjects = [payload['subject'] for _, _, payload, _ in found[:2]]
     assert subjects in (['first', 'second'], ['first', 'first'])
 
 

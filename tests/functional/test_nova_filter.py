@@ -548,6 +548,8 @@ def test_a_store_that_is_away_is_survived_for_a_while_only(
     content = (
         f'[catalogue]\nconnection = {rows.connection}\n'
         'reader_max_age = 30\nrefresh_interval = 0.2\nnegative_ttl = 0\n'
+        # A busy machine is no store that is away.
+        'store_timeout = 30\n'
     )
     with scheduler_with(cloud, content):
         assert user.boot(approved[0]).status == 'ACTIVE'

@@ -541,7 +541,6 @@ def test_unshelving_needs_an_approved_snapshot(
     cloud: clouds.Cloud,
     rows: catalogue_rows.Rows,
     raw: novas.Raw,
-    admin: novas.Raw,
     user: acts.Servers,
     good: str,
 ) -> None:
@@ -578,7 +577,9 @@ def test_unshelving_needs_an_approved_snapshot(
         acts.LIMIT,
     )
     assert answer.status == 202, answer
-    admin.action(server.id, {'os-resetState': {'state': 'error'}})
+    # Nova answers 500 when it is to delete a server that comes back just now:
+    # it finds it without a host, then with one.
+    user.settled(server.id)
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ import sqlalchemy as sa
 
 from hepix_vm.catalogue import schema
 from tests.cloud import cloud as clouds
+from tests.cloud import waits
 from tests.functional import publishing
 
 pytestmark = pytest.mark.timeout(1800)
@@ -125,10 +126,10 @@ def test_new_version_takes_the_place_of_the_old_one_without_a_gap(
     place.endorse('seamless', '2')
     place.follow()
     with watched(place, 'seamless') as counts:
-        time.sleep(1)
+        waits.until('users to look', lambda: len(counts) > 2, LIMIT)
         done = published(place)
-        time.sleep(1)
-    assert len(counts) > 5
+        seen = len(counts)
+        waits.until('users to look again', lambda: counts[seen + 2 :], LIMIT)
     assert min(counts) >= 1, counts
     new = done['published seamless']['image_id']
     assert done['retired seamless']['image_id'] == old

@@ -67,6 +67,9 @@ def life(bench: boots.Bench) -> Iterator[Life]:
         guest.until_noted('epilog start')
         guest.until('the agent to tell the site', boot.cloud.audit.told)
         guest.says('systemctl start hepix-context-features.service')
+        # What has told the site is over a moment later.
+        waiting = _QUESTIONS['waiting']
+        guest.until('all jobs to be done', lambda: not guest.says(waiting))
         said = {
             name: guest.says(question) for name, question in _QUESTIONS.items()
         }

@@ -81,6 +81,39 @@ def unguarded(
     )
 
 
+def in_force(world: worlds.World) -> None:
+    """Wait until every service knows of the last change, so of all.
+
+    Each remembers what the catalogue said a moment ago.
+    """
+    image_id = states.image(world, State.STALE).image_id
+    wanted = body(world, image_id)
+    # Nova looks for the flavor when the request has passed the guard.
+    nothing = {'server': wanted['server'] | {'flavorRef': 'none'}}
+
+    def refused(service: str, method: str, path: str, json: Any) -> bool:
+        answer = world.answer(Who.USER, service, method, path, json)
+        return bool(answer.status_code == 403)
+
+    def not_placed() -> bool:
+        made = unguarded(world, Who.USER, wanted)['server']['id']
+        return bool(world.settled(made)['status'] == 'ERROR')
+
+    data = f'/v2/images/{image_id}/file'
+    what = 'all changes to be known to'
+    world.wait(
+        f'{what} Glance',
+        lambda: refused('image', 'GET', data, None),
+        'glance',
+    )
+    world.wait(
+        f"{what} Nova's API",
+        lambda: refused('compute', 'POST', '/servers', nothing),
+        'nova-api',
+    )
+    world.wait(f'{what} the scheduler', not_placed, 'nova-scheduler')
+
+
 def outcome(
     world: worlds.World, server_id: str, runs: states.Image | None
 ) -> asking.Seen:

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 import dataclasses
 import io
 import os
-import time
 from typing import Any
 
 import sqlalchemy as sa
@@ -20,8 +19,6 @@ from tests.paths.table import State
 from tests.paths.table import Who
 from tests.paths import world as worlds
 
-#: Seconds after which a change is in force in every service.
-IN_FORCE = 3
 _SMALL = 4096
 _PURGE = (
     'DELETE FROM image_locations WHERE image_id = :id',
@@ -184,15 +181,17 @@ def take_in(world: worlds.World, who: Who, data: bytes) -> str:
 
 
 def turn(world: worlds.World) -> None:
-    """From here on each image is in its state."""
+    """From here on each image is in its state.
+
+    The catalogue's last change is that of the list that becomes stale.
+    """
     rows = world.rows
     rows.block(catalogue_rows.sha512(image(world, State.BLOCKED).data))
     rows.withdraw(image(world, State.WITHDRAWN).data)
-    rows.subscription(lists(world)[State.STALE], verified_at=1, max_age=600)
     tampered = image(world, State.TAMPERED).image_id
     change(world, Who.ADMIN, tampered, 'os_command_line', 'init=/bin/sh')
     _use_id_again(world, image(world, State.OTHER_BYTES).image_id)
-    time.sleep(IN_FORCE)
+    rows.subscription(lists(world)[State.STALE], verified_at=1, max_age=600)
 
 
 def change(

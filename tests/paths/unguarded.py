@@ -41,15 +41,12 @@ def api(cloud: clouds.Cloud) -> Iterator[str]:
         if step.name == 'nova-api' and isinstance(step, steps.Service)
     )
     variables = {**service.environment, 'OS_NOVA_CONFIG_DIR': str(folder)}
-    try:
+    with contextlib.ExitStack() as stack:
+        stack.callback(block.release)
         cloud.start(
             dataclasses.replace(
                 service, name=NAME, needs=(), environment=variables
             )
         )
-    finally:
-        block.release()
-    try:
+        stack.callback(cloud.end_further, NAME)
         yield f'{site.url("nova-api")}/v2.1'
-    finally:
-        cloud.end_further(NAME)

@@ -17,6 +17,7 @@ from tests.paths import at_nova
 from tests.paths import at_volumes
 from tests.paths import descended
 from tests.paths import into_glance
+from tests.paths import servers
 from tests.paths import states
 from tests.paths import table
 from tests.paths.ways import Way
@@ -72,6 +73,7 @@ def prepare(
         made = pool.map(functools.partial(_before, world), rows)
         ready = {row.key: one for row, one in zip(rows, made, strict=True)}
     states.turn(world)
+    servers.in_force(world)
     return ready
 
 

@@ -18,6 +18,7 @@ from tests.cloud import processes
 from tests.cloud import state as states
 from tests.cloud import steps
 from tests.cloud import supervisor as supervisors
+from tests.cloud import waits
 
 LIMIT = 60
 # Ignores SIGTERM and starts a child that leaves the session and does so too.
@@ -137,7 +138,13 @@ def test_machines_of_a_folder_are_found_whoever_started_them(
         stdin=subprocess.PIPE,
     ) as child:
         assert child.stdin is not None
-        assert processes.machines(tmp_path / 'one') == {child.pid}
+        # A program that begins has no arguments yet for a moment.
+        found = waits.until(
+            'the machine to be seen',
+            lambda: processes.machines(tmp_path / 'one'),
+            LIMIT,
+        )
+        assert found == {child.pid}
         assert processes.machines(tmp_path / 'on') == set()
         child.stdin.close()
         child.wait(LIMIT)
