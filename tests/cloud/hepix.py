@@ -106,6 +106,8 @@ def sections(
             'state_directory': str(work / 'var' / 'hepix_vm' / 'context'),
             'refresh_interval': '0.2',
             'behind': 'direct',
+            # Nova of a busy machine is late, not away.
+            'nova_timeout': '30',
         },
         # The hosts of nova's fake driver are of no kind that a list knows.
         'publish': {'rule': '* : hypervisor_type ='},

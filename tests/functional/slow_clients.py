@@ -20,6 +20,8 @@ import sys
 _ADDRESS = '127.0.0.1'
 #: Seconds; a server that is slower than that is broken.
 _LIMIT = 300
+#: Seconds of silence after which the server is asked whether it is there.
+_ASKED_AFTER = 10
 _BEGUN = b'GET /context/default.tgz HTTP/1.1\r\nX: '
 
 
@@ -28,6 +30,11 @@ def _connected() -> socket.socket:
     # The less fits into here, the sooner a server has to wait.
     one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     one.settimeout(_LIMIT)
+    # A server whose queue was full may never know of a connection that its
+    # client takes for made, and says so only when it hears from the client.
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    one.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, _ASKED_AFTER)
+    one.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, _ASKED_AFTER)
     one.connect((_ADDRESS, int(sys.argv[1])))
     return one
 
