@@ -177,7 +177,7 @@ class Database:
             engine = engine.execution_options(
                 isolation_level='REPEATABLE READ'
             )
-        with engine.connect() as connection:
+        with _lost(engine), engine.connect() as connection:
             yield connection
 
     @contextlib.contextmanager
@@ -239,12 +239,12 @@ class Database:
     def _beginning(self) -> Iterator[sa.Connection]:
         engine = self.engine()
         if engine.dialect.name != 'postgresql':
-            with engine.begin() as connection:
+            with _lost(engine), engine.begin() as connection:
                 yield connection
             return
         # A stricter default would refuse whoever had to wait in line.
         engine = engine.execution_options(isolation_level='READ COMMITTED')
-        with engine.begin() as connection:
+        with _lost(engine), engine.begin() as connection:
             connection.exec_driver_sql(
                 f"SET LOCAL idle_in_transaction_session_timeout = '{SILENCE}s'"
             )
@@ -271,6 +271,19 @@ class Database:
         )
         result: _Result = again(attempt)()
         return result
+
+
+@contextlib.contextmanager
+def _lost(engine: sa.Engine) -> Iterator[None]:
+    """Tell what only the driver says as what it is, one of ``FAILURES``.
+
+    SQLAlchemy passes on as they are the errors of a server that goes away
+    while a connection gets its isolation level, or gives it back.
+    """
+    try:
+        yield
+    except engine.dialect.loaded_dbapi.Error as exc:
+        raise db_exc.DBConnectionError(exc) from exc
 
 
 def _mark(connection: sa.Connection, revision: int) -> None:

@@ -633,6 +633,31 @@ def test_server_that_was_killed_and_came_back(
     verify_chain(urls[1])
 
 
+@pytest.mark.parametrize('writing', [False, True])
+def test_server_that_is_killed_as_a_connection_is_given_back(
+    server: databases.Server,
+    rows: catalogue_rows.Rows,
+    urls: tuple[str, str],
+    writing: bool,
+) -> None:
+    with opened(urls[1]) as mine, contextlib.ExitStack() as stack:
+        mine.transact(blocking('before'))
+        sa.event.listen(
+            mine.engine(), 'reset', lambda *_: server.kill(), once=True
+        )
+        stack.callback(server.start)
+        # Not every driver asks the server for anything more.
+        with contextlib.suppress(*database.FAILURES):
+            if writing:
+                mine.transact(blocking('image'))
+            else:
+                with mine.reading() as connection:
+                    assert len(store.blocks(connection)) == 1
+    with opened(urls[0]) as mine, mine.reading() as connection:
+        assert len(store.blocks(connection)) == 1 + writing
+    verify_chain(urls[0])
+
+
 def test_server_that_is_killed_at_each_step_of_a_transaction(
     server: databases.Server,
     rows: catalogue_rows.Rows,
