@@ -199,7 +199,8 @@ class _Running:
             guest.socket.sendall(guest.left[0])
             guest.sent = True
         except BlockingIOError:
-            pass
+            # Not connected yet: it is sent as soon as it is.
+            guest.sent = False
         except OSError as error:
             guest.error = error
         number = guest.socket.fileno()

@@ -75,17 +75,12 @@ def require_private(path: Path) -> None:
 def write(path: Path, content: bytes, mode: int = 0o644) -> None:
     """Write a file whole or not at all, durably.
 
-    An existing file keeps its mode; a device or a pipe is written to as it
-    is.
+    An existing file keeps its mode.
 
     :raises hepix_vm.errors.Misconfigured: it cannot be written
     """
     try:
         if path.exists():
-            if not path.is_file():
-                # /dev/null and /dev/stdout must stay what they are.
-                path.write_bytes(content)
-                return
             mode = stat.S_IMODE(path.stat().st_mode)
         handle, name = tempfile.mkstemp(
             prefix=f'.{path.name}.', dir=path.parent
@@ -101,6 +96,26 @@ def write(path: Path, content: bytes, mode: int = 0o644) -> None:
             Path(name).unlink(missing_ok=True)
             raise
         sync_directory(path.parent)
+    except OSError as exc:
+        raise errors.Misconfigured(
+            f'{path}: cannot be written: {exc.strerror}'
+        ) from exc
+
+
+def write_output(path: Path, content: bytes) -> None:
+    """Write what a person asked for where they said.
+
+    A device or a pipe is written to as it is: /dev/null and /dev/stdout must
+    stay what they are. Nobody waits for the reader of a pipe that somebody
+    else put into a directory of lists: those are written by :func:`write`.
+
+    :raises hepix_vm.errors.Misconfigured: it cannot be written
+    """
+    if path.is_file() or not path.exists():
+        write(path, content)
+        return
+    try:
+        path.write_bytes(content)
     except OSError as exc:
         raise errors.Misconfigured(
             f'{path}: cannot be written: {exc.strerror}'

@@ -59,7 +59,7 @@ def sign(
         sealed = sealing.seal(
             draft, signatory, now, previous, dialect, anchored
         )
-    files.write(output, sealed.message)
+    files.write_output(output, sealed.message)
     if sealed.image_list.dialect is draft.dialect:
         files.write_draft(path, sealed.image_list)
     return sealed
@@ -90,7 +90,7 @@ def join(
     message = files.read(path)
     with keys.signatory(source) as signatory:
         sealed = sealing.join(message, signatory, now, anchored)
-    files.write(output, sealed.message)
+    files.write_output(output, sealed.message)
     return sealed
 
 
@@ -130,7 +130,7 @@ def renew(
         sealed = sealing.seal(
             image_list, signatory, now, image_list, None, anchored
         )
-    files.write(output, sealed.message)
+    files.write_output(output, sealed.message)
     return sealed
 
 

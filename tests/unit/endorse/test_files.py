@@ -32,17 +32,37 @@ def test_written_whole_with_its_mode(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_what_is_no_file_stays_what_it_is(tmp_path):
+def test_an_output_that_is_no_file_stays_what_it_is(tmp_path):
     pipe = tmp_path / 'pipe'
     os.mkfifo(pipe)
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
     try:
-        files.write(pipe, b'one')
+        files.write_output(pipe, b'one')
         assert os.read(reader, 9) == b'one'
     finally:
         os.close(reader)
     assert list(tmp_path.iterdir()) == [pipe]
     assert pipe.is_fifo()
+
+
+def test_an_output_that_is_a_file_is_written_whole(tmp_path):
+    path = tmp_path / 'file'
+    for content in (b'one', b'two'):
+        files.write_output(path, content)
+        assert path.read_bytes() == content
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_output_that_is_a_directory_is_refused(tmp_path):
+    assert 'cannot be written' in refused(files.write_output, tmp_path, b'')
+
+
+def test_a_pipe_among_lists_makes_nobody_wait(tmp_path):
+    pipe = tmp_path / 'pipe'
+    os.mkfifo(pipe)
+    files.write(pipe, b'one')
+    assert pipe.is_file()
+    assert pipe.read_bytes() == b'one'
 
 
 def test_what_cannot_be_written_leaves_nothing(tmp_path):
