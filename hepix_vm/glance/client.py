@@ -43,7 +43,11 @@ _FAILURES = (
 _PAGE = 1000
 
 # Seconds between two looks at an import.
+_FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 2.0
+#: Seconds in which an import whose image is active is over, else its Glance
+#: has died.
+_ENDING = 60.0
 
 _PATCH = 'application/openstack-images-v2.1-json-patch'
 
@@ -164,9 +168,13 @@ class Glance:
         image_id: str,
         deadline: float,
         told: Callable[[str], None] = lambda message: None,
-        pause: float = 0.1,
+        pause: float = _FIRST_PAUSE,
     ) -> None:
         """Wait for the import to end.
+
+        Glance saves the image once more after it has become active (a task
+        that verifies its state), as it read it: changes of others in
+        between are lost. The import's task tells when that is over.
 
         :param deadline: seconds
         :param told: called with Glance's own progress message
@@ -175,6 +183,7 @@ class Glance:
         :raises errors.TryAgain: when it is not over in time
         """
         end = time.monotonic() + deadline
+        over: float | None = None
         while True:
             # First the task: one that ends in between is seen as a success.
             task = self._task(image_id)
@@ -184,7 +193,11 @@ class Glance:
                     f'image {image_id}: deleted while it was imported'
                 )
             if image.status == 'active':
-                return
+                over = over or time.monotonic() + _ENDING
+                if not _at_work(task) or time.monotonic() > over:
+                    return
+                time.sleep(_FIRST_PAUSE)
+                continue
             if task.get('status') == 'failure':
                 raise errors.NotBelieved(
                     f'image {image_id}: Glance refused the import: '
@@ -214,7 +227,7 @@ class Glance:
         :param since: UNIX seconds
         """
         return any(
-            task.get('status') in ('pending', 'processing')
+            _at_work(task)
             and picture.seconds(task.get('updated_at'), since) >= since
             for task in self._tasks(image_id)
         )
@@ -383,6 +396,10 @@ class Glance:
         if isinstance(exc, glance_exc.HTTPConflict):
             return Conflict(sentence)
         return errors.TryAgain(sentence)
+
+
+def _at_work(task: Mapping[str, Any]) -> bool:
+    return task.get('status') in ('pending', 'processing')
 
 
 def _quoted(text: str) -> str:

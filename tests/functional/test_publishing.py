@@ -26,6 +26,7 @@ from hepix_vm.catalogue import schema
 from tests.cloud import cloud as clouds
 from tests.cloud import waits
 from tests.functional import publishing
+from tests import misbehaving
 
 pytestmark = pytest.mark.timeout(1800)
 
@@ -151,6 +152,50 @@ def test_new_version_takes_the_place_of_the_old_one_without_a_gap(
     until = {row.version: row.replaced_until for row in rows}
     assert until['2'] is None
     assert until['1'] <= time.time()
+
+
+@pytest.fixture
+def lingering(place: publishing.Place) -> Iterator[None]:
+    """What Glance does to an active image takes two seconds."""
+    engine = sa.create_engine(place.glance.database)
+    try:
+        with engine.begin() as connection:
+            connection.execute(
+                sa.text(
+                    'CREATE TRIGGER lingering BEFORE UPDATE ON images '
+                    "FOR EACH ROW SET @slept = IF(OLD.status = 'active' "
+                    "AND NEW.status = 'active', SLEEP(2), 0)"
+                )
+            )
+        yield
+        with engine.begin() as connection:
+            connection.execute(sa.text('DROP TRIGGER lingering'))
+    finally:
+        engine.dispose()
+
+
+def test_image_is_changed_only_when_its_import_is_over(
+    place: publishing.Place, lingering: None
+) -> None:
+    # Glance saves an active image once more as it was, and would undo that.
+    states: list[str] = []
+    engine = sa.create_engine(place.glance.database)
+
+    def note(call: misbehaving.Call) -> None:
+        question = sa.text('SELECT status FROM tasks WHERE image_id = :image')
+        with engine.begin() as connection:
+            found = connection.execute(question, {'image': call.subject})
+            states.extend(found.scalars())
+
+    place.proxy.rules.append(
+        misbehaving.Rule(misbehaving.Do(note), method='PATCH', nth=0)
+    )
+    image_id = brought(place, 'at its end', '1')
+    place.proxy.forget()
+    engine.dispose()
+    assert shown(place, image_id)['visibility'] == 'public'
+    assert states
+    assert set(states) == {'success'}
 
 
 def test_older_versions_are_kept_as_many_as_the_site_wants(

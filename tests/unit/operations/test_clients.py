@@ -199,10 +199,15 @@ def test_bytes_are_staged_and_imported_to_all_stores_or_none(
 
 @pytest.fixture
 def importing(cloud, glance, monkeypatch):
-    """Waits for an import whose states and tasks are given in turn."""
-    monkeypatch.setattr(time, 'sleep', lambda seconds: None)
+    """Waits for an import whose states and tasks are given in turn.
 
-    def wait(statuses, tasks=(), deadline=60.0, told=lambda message: None):
+    Returns how many seconds it slept.
+    """
+    slept = [0.0]
+    monkeypatch.setattr(time, 'sleep', slept.append)
+    monkeypatch.setattr(time, 'monotonic', lambda: sum(slept))
+
+    def wait(statuses, *turns, deadline=60.0, told=lambda message: None):
         cloud.get(
             f'{URL}/v2/images/{IMAGE}',
             [
@@ -212,8 +217,12 @@ def importing(cloud, glance, monkeypatch):
                 for status in statuses
             ],
         )
-        cloud.get(f'{URL}/v2/images/{IMAGE}/tasks', json={'tasks': tasks})
+        cloud.get(
+            f'{URL}/v2/images/{IMAGE}/tasks',
+            [{'json': {'tasks': tasks}} for tasks in turns or ([],)],
+        )
         glance.wait_active(IMAGE, deadline, told)
+        return sum(slept)
 
     return wait
 
@@ -232,9 +241,27 @@ def test_import_that_ends_well(importing):
     importing(
         ['importing', 'importing', 'active'],
         [task('processing', '50% checked')],
+        [task('processing', '90% checked')],
+        [task('success', 'done')],
         told=heard.append,
     )
-    assert heard == ['50% checked', '50% checked']
+    assert heard == ['50% checked', '90% checked']
+
+
+def test_import_is_over_when_its_task_is(importing, cloud):
+    # The image is active before, and what somebody changes then is lost.
+    importing(
+        ['importing', 'active'],
+        *([task('processing', '')], [task('processing', '')]),
+        *([task('pending', '')], [task('success', '')]),
+    )
+    asked = [r for r in cloud.request_history if r.path.endswith('/tasks')]
+    assert len(asked) == 4
+
+
+def test_import_whose_glance_died_at_its_very_end(importing):
+    slept = importing(['active'], [task('processing', '')], deadline=7200.0)
+    assert 60 <= slept <= 62
 
 
 def test_import_that_is_refused_tells_glances_sentence(importing):
@@ -254,6 +281,7 @@ def test_import_that_was_refused_before_does_not_count(importing):
     importing(
         ['importing', 'active'],
         [task('failure', 'old', '1'), task('processing', 'new', '2')],
+        [task('failure', 'old', '1'), task('success', 'new', '2')],
     )
 
 
