@@ -33,6 +33,7 @@ class Process:
     state: str
     parent: int
     session: int
+    threads: int
     started: int
     """Start time in clock ticks since boot: tells a re-used id apart."""
 
@@ -54,17 +55,22 @@ def parse_stat(text: str) -> Process:
         state=fields[0],
         parent=int(fields[1]),
         session=int(fields[3]),
+        threads=int(fields[17]),
         started=int(fields[19]),
     )
 
 
 def look(pid: int) -> Process | None:
-    """Return a living process; None when it is gone or only a zombie."""
+    """Return a living process; None when it is gone or only a zombie.
+
+    One whose first thread has ended is shown as a zombie while others live,
+    which still hold its files and ports.
+    """
     try:
         found = parse_stat((_PROC / str(pid) / 'stat').read_text('latin-1'))
     except (FileNotFoundError, ProcessLookupError):
         return None
-    return None if found.state in 'ZX' else found
+    return None if found.state in 'ZX' and found.threads <= 1 else found
 
 
 def table() -> dict[int, Process]:

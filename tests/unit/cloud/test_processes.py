@@ -21,6 +21,12 @@ from tests.cloud import supervisor as supervisors
 from tests.cloud import waits
 
 LIMIT = 60
+# Its first thread has ended; another lives on until its input does.
+HEADLESS = """
+import ctypes, sys, threading
+threading.Thread(target=sys.stdin.read).start()
+ctypes.CDLL(None).pthread_exit(None)
+"""
 # Ignores SIGTERM and starts a child that leaves the session and does so too.
 STUBBORN = """
 import os, signal, sys, time
@@ -41,13 +47,13 @@ time.sleep(3600)
 def process(
     pid: int, parent: int, session: int, started: int = 100
 ) -> processes.Process:
-    return processes.Process(pid, 'S', parent, session, started)
+    return processes.Process(pid, 'S', parent, session, 1, started)
 
 
 def test_names_with_brackets_and_spaces_are_read() -> None:
-    text = '12 (a ) (b) S 1 12 12 0 -1 0 0 0 0 0 0 0 0 0 20 0 1 0 4711 0 0'
+    text = '12 (a ) (b) S 1 12 12 0 -1 0 0 0 0 0 0 0 0 0 20 0 3 0 4711 0 0'
     assert processes.parse_stat(text) == processes.Process(
-        12, 'S', 1, 12, 4711
+        12, 'S', 1, 12, 3, 4711
     )
 
 
@@ -60,6 +66,29 @@ def test_a_living_process_is_seen_and_a_zombie_is_not() -> None:
     child.wait()
     assert processes.look(os.getpid()) is not None
     assert os.getpid() in processes.table()
+
+
+def test_a_process_lives_until_its_last_thread_has_ended() -> None:
+    with subprocess.Popen(
+        [sys.executable, '-c', HEADLESS],
+        stdin=subprocess.PIPE,
+        start_new_session=True,
+    ) as child:
+        assert child.stdin is not None
+        stat = pathlib.Path(f'/proc/{child.pid}/stat')
+        waits.until(
+            'the first thread to end',
+            lambda: ') Z ' in stat.read_text(),
+            LIMIT,
+        )
+        # What it has open, such as a port, is open still.
+        assert processes.look(child.pid) is not None
+        child.stdin.close()
+        waits.until(
+            'the process to end',
+            lambda: processes.look(child.pid) is None,
+            LIMIT,
+        )
 
 
 def test_members_of_a_session_belong_and_their_descendants() -> None:
