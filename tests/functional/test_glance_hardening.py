@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
-import hashlib
 import io
 import os
 import pathlib
@@ -28,7 +28,6 @@ from tests.functional import importing
 
 #: Bytes of zeros that take long to read, and no room before they are stored.
 LONG = 16 * 2**30
-BIG = 512 * acts.MIB
 
 
 @pytest.fixture
@@ -47,11 +46,9 @@ def glance_tables(cloud: clouds.Cloud) -> Iterator[sa.Connection]:
         engine.dispose()
 
 
-def staged_zeros(
-    cloud: clouds.Cloud, user: acts.Images, size: int, **properties: Any
-) -> str:
+def staged_zeros(cloud: clouds.Cloud, user: acts.Images, size: int) -> str:
     """An image with that many staged zeros, as if a user had sent them."""
-    image_id = user.create(**properties)
+    image_id = user.create()
     user.stage(image_id, b'\0')
     os.truncate(acts.staged(cloud, image_id), size)
     with glance_tables(cloud) as connection:
@@ -60,15 +57,6 @@ def staged_zeros(
             {'size': size, 'image': image_id},
         )
     return image_id
-
-
-def endorsed_zeros(rows: catalogue_rows.Rows, size: int) -> str:
-    """Have them endorsed; returns their SHA-512."""
-    digest = hashlib.sha512()
-    for _ in range(size // acts.MIB):
-        digest.update(bytes(acts.MIB))
-    rows.endorse_digest(digest.hexdigest(), size=size)
-    return digest.hexdigest()
 
 
 def checked(cloud: clouds.Cloud, user: acts.Images, image_id: str) -> str:
@@ -275,27 +263,52 @@ def test_an_image_deleted_while_it_is_checked(
 # --- the record is there, and the store is being written to
 
 
-def being_stored(
-    cloud: clouds.Cloud, rows: catalogue_rows.Rows, image_id: str
-) -> None:
-    """Wait until the record is positive and Glance writes to its store."""
-    waits.until(
-        'the record to be positive',
-        lambda: state(rows, image_id) == 'positive',
-        acts.LIMIT,
-        log=cloud.log('glance'),
-        interval=0.01,
-    )
+@contextlib.contextmanager
+def stopped_in_the_store(cloud: clouds.Cloud) -> Iterator[Callable[[], None]]:
+    """Imports stop when a store has the bytes, and nothing tells that yet.
+
+    Yields what waits for one that has stopped. In the end it goes on.
+    """
+    name = 'stored'
+    with glance_tables(cloud) as holding, glance_tables(cloud) as looking:
+        # What Glance says to the task once all bytes are copied.
+        holding.execute(
+            sa.text(
+                'CREATE TRIGGER stopped BEFORE UPDATE ON task_info FOR EACH '
+                "ROW SET @went_on = IF(NEW.message LIKE 'Copied %', "
+                f"GET_LOCK('{name}', {acts.LIMIT:.0f}) + "
+                f"RELEASE_LOCK('{name}'), 0)"
+            )
+        )
+        holding.execute(sa.select(sa.func.get_lock(name, 0)))
+        waiting = sa.text(
+            'SELECT id FROM information_schema.processlist '
+            "WHERE state = 'User lock'"
+        )
+        try:
+            yield lambda: waits.until(
+                'Glance to have stored the bytes',
+                lambda: looking.execute(waiting).all(),
+                acts.LIMIT,
+                log=cloud.log('glance'),
+            )
+        finally:
+            holding.execute(sa.select(sa.func.release_lock(name)))
+            looking.execute(sa.text('DROP TRIGGER stopped'))
 
 
 def test_an_image_deleted_while_it_is_stored(
     cloud: clouds.Cloud, user: acts.Images, rows: catalogue_rows.Rows
 ) -> None:
-    endorsed_zeros(rows, BIG)
-    image_id = staged_zeros(cloud, user, BIG)
-    user.start(image_id)
-    being_stored(cloud, rows, image_id)
-    user.client.images.delete(image_id)
+    data = acts.some_bytes(4096)
+    rows.endorse(data)
+    image_id = user.create()
+    user.stage(image_id, data)
+    with stopped_in_the_store(cloud) as stopped:
+        user.start(image_id)
+        stopped()
+        assert state(rows, image_id) == 'positive'
+        user.client.images.delete(image_id)
     ended(cloud, image_id)
     # Glance stops undoing the import at a step of its own, so that ours is
     # not reached. The record is one of an image that is gone and whose id
@@ -317,11 +330,14 @@ def boot(cloud: clouds.Cloud, image_id: str) -> None:
 def test_a_glance_that_is_killed_while_it_stores(
     cloud: clouds.Cloud, user: acts.Images, rows: catalogue_rows.Rows
 ) -> None:
-    endorsed_zeros(rows, BIG)
-    image_id = staged_zeros(cloud, user, BIG)
-    user.start(image_id)
-    being_stored(cloud, rows, image_id)
-    cloud.kill('glance')
+    data = acts.some_bytes(4096)
+    rows.endorse(data)
+    image_id = user.create()
+    user.stage(image_id, data)
+    with stopped_in_the_store(cloud) as stopped:
+        user.start(image_id)
+        stopped()
+        cloud.kill('glance')
     cloud.restart('glance')
     # The record is as it was, of an image that has no data and gets none.
     assert state(rows, image_id) == 'positive'
