@@ -148,7 +148,8 @@ def staged(cloud: clouds.Cloud, image_id: str) -> pathlib.Path:
     return cloud.layout.data / 'glance' / 'staging' / image_id
 
 
-_MOVING = frozenset({'BUILD', 'REBUILD', 'RESIZE'})
+#: Nova says UNKNOWN, and little else, while a database is slow to answer.
+_MOVING = frozenset({'BUILD', 'REBUILD', 'RESIZE', 'UNKNOWN'})
 
 
 class Servers:
@@ -204,7 +205,7 @@ class Servers:
 
         def rest() -> Any | None:
             server = self.client.servers.get(server_id)
-            busy = getattr(server, 'OS-EXT-STS:task_state') is not None
+            busy = getattr(server, 'OS-EXT-STS:task_state', '') is not None
             if server.status in _MOVING or (task_over and busy):
                 return None
             return None if actions.unexplained(server) else server
