@@ -74,10 +74,11 @@ def wait_for_import(
     """
 
     def ended() -> Any | None:
-        if task_status(glance, image_id) not in ('success', 'failure'):
+        status = task_status(glance, image_id)
+        if status not in ('success', 'failure'):
             return None
         image = glance.images.get(image_id)
-        return None if LOCK in image else image
+        return None if status == 'success' and LOCK in image else image
 
     image = waits.until(
         f'the import of {image_id} to end',

@@ -109,18 +109,19 @@ class Images:
         )
         image = waits.until(
             f'image {image_id} to be at rest',
-            lambda: self._at_rest(image_id),
+            lambda: self._at_rest(image_id, task['status'] == 'success'),
             LIMIT,
             log=self._log,
         )
         return Outcome(task['status'], task['message'] or '', image)
 
-    def _at_rest(self, image_id: str) -> Any | None:
+    def _at_rest(self, image_id: str, well: bool) -> Any | None:
         image = self.client.images.get(image_id)
         resting = image['status'] not in ('importing', 'saving', 'uploading')
-        # Glance takes its lock away when the task is over, and refuses the
-        # next import until then.
-        locked = actions.LOCK in image
+        # Glance refuses the next import until it has taken its lock away. It
+        # does that after a success, and before it tells of a failure; in some
+        # failures never.
+        locked = well and actions.LOCK in image
         return image if resting and not locked else None
 
     def imported(self, data: bytes, **properties: Any) -> Outcome:

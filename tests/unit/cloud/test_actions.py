@@ -75,6 +75,17 @@ def test_import_is_over_when_glance_has_let_go_of_the_image(
     assert images.asked == 2
 
 
+def test_import_that_failed_is_over_whatever_it_has_left(cloud: Any) -> None:
+    failed = {'tasks': [{'status': 'failure', 'created_at': '1'}]}
+    image = Image(status='queued', os_glance_import_task='a task')
+    glance = types.SimpleNamespace(
+        images=types.SimpleNamespace(
+            get=Turns(image), get_associated_image_tasks=Turns(failed)
+        )
+    )
+    assert not actions.wait_for_import(cloud, glance, 'an image')
+
+
 def test_server_has_failed_when_nova_says_why(cloud: Any) -> None:
     servers = Turns(
         server('BUILD'), server('ERROR'), server('ERROR', 'No valid host')
