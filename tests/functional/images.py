@@ -11,6 +11,7 @@ from typing import Any
 
 from novaclient import exceptions as nova_exc
 
+from tests.cloud import actions
 from tests.cloud import cloud as clouds
 from tests.cloud import errors
 from tests.cloud import waits
@@ -108,16 +109,20 @@ class Images:
         )
         image = waits.until(
             f'image {image_id} to be at rest',
-            lambda: self._at_rest(image_id),
+            lambda: self._at_rest(image_id, task['status'] == 'success'),
             LIMIT,
             log=self._log,
         )
         return Outcome(task['status'], task['message'] or '', image)
 
-    def _at_rest(self, image_id: str) -> Any | None:
+    def _at_rest(self, image_id: str, well: bool) -> Any | None:
         image = self.client.images.get(image_id)
         resting = image['status'] not in ('importing', 'saving', 'uploading')
-        return image if resting else None
+        # Glance refuses the next import until it has taken its lock away. It
+        # does that after a success, and before it tells of a failure; in some
+        # failures never.
+        locked = well and actions.LOCK in image
+        return image if resting and not locked else None
 
     def imported(self, data: bytes, **properties: Any) -> Outcome:
         """Create, stage and import, as a user does."""
@@ -144,7 +149,8 @@ def staged(cloud: clouds.Cloud, image_id: str) -> pathlib.Path:
     return cloud.layout.data / 'glance' / 'staging' / image_id
 
 
-_MOVING = frozenset({'BUILD', 'REBUILD', 'RESIZE'})
+#: Nova says UNKNOWN, and little else, while a database is slow to answer.
+_MOVING = frozenset({'BUILD', 'REBUILD', 'RESIZE', 'UNKNOWN'})
 
 
 class Servers:
@@ -200,10 +206,10 @@ class Servers:
 
         def rest() -> Any | None:
             server = self.client.servers.get(server_id)
-            busy = getattr(server, 'OS-EXT-STS:task_state') is not None
+            busy = getattr(server, 'OS-EXT-STS:task_state', '') is not None
             if server.status in _MOVING or (task_over and busy):
                 return None
-            return server
+            return None if actions.unexplained(server) else server
 
         return waits.until(
             f'server {server_id} to be at rest',
