@@ -11,6 +11,7 @@ from typing import Any
 
 from novaclient import exceptions as nova_exc
 
+from tests.cloud import actions
 from tests.cloud import cloud as clouds
 from tests.cloud import errors
 from tests.cloud import waits
@@ -117,7 +118,7 @@ class Images:
     def _at_rest(self, image_id: str) -> Any | None:
         image = self.client.images.get(image_id)
         resting = image['status'] not in ('importing', 'saving', 'uploading')
-        return image if resting else None
+        return image if resting and actions.LOCK not in image else None
 
     def imported(self, data: bytes, **properties: Any) -> Outcome:
         """Create, stage and import, as a user does."""
@@ -200,10 +201,13 @@ class Servers:
 
         def rest() -> Any | None:
             server = self.client.servers.get(server_id)
-            busy = getattr(server, 'OS-EXT-STS:task_state') is not None
-            if server.status in _MOVING or (task_over and busy):
+            if server.status in _MOVING:
                 return None
-            return server
+            if task_over and actions.is_busy(server):
+                return None
+            # Nova says that there is an error before it says which.
+            unsaid = server.status == 'ERROR' and not hasattr(server, 'fault')
+            return None if unsaid else server
 
         return waits.until(
             f'server {server_id} to be at rest',
