@@ -13,9 +13,6 @@ from tests.cloud import errors
 from tests.cloud import waits
 
 LIMIT = 600.0
-LOCK = 'os_glance_import_task'
-"""What an image has while it is imported. Glance takes it away a moment after
-it has told that the import is over, and refuses another import until then."""
 
 
 def stage(
@@ -71,19 +68,17 @@ def wait_for_import(
     :raises errors.NotReady: at the limit, with the log of glance
     """
 
-    def ended() -> Any | None:
-        if task_status(glance, image_id) not in ('success', 'failure'):
-            return None
-        image = glance.images.get(image_id)
-        return None if LOCK in image else image
+    def ended() -> str | None:
+        status = task_status(glance, image_id)
+        return status if status in ('success', 'failure') else None
 
-    image = waits.until(
+    waits.until(
         f'the import of {image_id} to end',
         ended,
         limit,
         log=cloud.log('glance'),
     )
-    return bool(image.status == 'active')
+    return bool(glance.images.get(image_id).status == 'active')
 
 
 def wait_for_image(
@@ -128,20 +123,6 @@ def fault(server: Any) -> str:
     return str(getattr(server, 'fault', {}).get('message', ''))
 
 
-def is_busy(server: Any) -> bool:
-    """Say whether nova does something with a server.
-
-    It tells little of one whose database is slow to answer.
-    """
-    return getattr(server, 'OS-EXT-STS:task_state', 'unknown') is not None
-
-
-def _on_a_host(cloud: clouds.Cloud, server_id: str) -> bool:
-    """Say whether a server has a host, as administrators see it."""
-    server = cloud.nova().servers.get(server_id)
-    return bool(getattr(server, 'OS-EXT-SRV-ATTR:host', 'unknown'))
-
-
 def wait_for_server(
     cloud: clouds.Cloud,
     nova: Any,
@@ -149,7 +130,7 @@ def wait_for_server(
     status: str = 'ACTIVE',
     limit: float = LIMIT,
 ) -> Any:
-    """Wait for a server's status, at rest, and return the server.
+    """Wait for a server's status and return the server.
 
     :raises errors.CloudError: when it goes to ERROR instead, with its fault
     :raises errors.NotReady: at the limit, with the log of nova-compute
@@ -157,16 +138,8 @@ def wait_for_server(
 
     def reached() -> Any | None:
         server = nova.servers.get(server_id)
-        # Nova says that there is an error before it says which, is busy with
-        # a server for a while after its snapshot is there, and lets a shelved
-        # one have its host a little longer.
-        if server.status == 'ERROR' and not fault(server):
-            return None
         if server.status == status:
-            leaves = status == 'SHELVED_OFFLOADED' and _on_a_host(
-                cloud, server_id
-            )
-            return None if leaves or is_busy(server) else server
+            return server
         if server.status == 'ERROR':
             raise errors.CloudError(
                 f'server {server_id} is in ERROR, not {status}: '

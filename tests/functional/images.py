@@ -11,7 +11,6 @@ from typing import Any
 
 from novaclient import exceptions as nova_exc
 
-from tests.cloud import actions
 from tests.cloud import cloud as clouds
 from tests.cloud import errors
 from tests.cloud import waits
@@ -118,7 +117,7 @@ class Images:
     def _at_rest(self, image_id: str) -> Any | None:
         image = self.client.images.get(image_id)
         resting = image['status'] not in ('importing', 'saving', 'uploading')
-        return image if resting and actions.LOCK not in image else None
+        return image if resting else None
 
     def imported(self, data: bytes, **properties: Any) -> Outcome:
         """Create, stage and import, as a user does."""
@@ -201,13 +200,10 @@ class Servers:
 
         def rest() -> Any | None:
             server = self.client.servers.get(server_id)
-            if server.status in _MOVING:
+            busy = getattr(server, 'OS-EXT-STS:task_state') is not None
+            if server.status in _MOVING or (task_over and busy):
                 return None
-            if task_over and actions.is_busy(server):
-                return None
-            # Nova says that there is an error before it says which.
-            unsaid = server.status == 'ERROR' and not hasattr(server, 'fault')
-            return None if unsaid else server
+            return server
 
         return waits.until(
             f'server {server_id} to be at rest',

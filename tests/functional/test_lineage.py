@@ -104,8 +104,6 @@ def test_snapshot_of_an_approved_server_boots(family: Family) -> None:
     # Nova names the first parent of a copy of a copy.
     again = family.recorded(nova.servers.create_image(child, 'of a copy'))
     assert (again.state, again.parent) == ('positive', family.image)
-    # Nova is busy with it a little longer than with its snapshot.
-    actions.wait_for_server(family.cloud, nova, child, limit=LIMIT)
     _shelved_and_back(family, child)
     actions.delete_server(family.cloud, nova, child)
 
