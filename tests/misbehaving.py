@@ -123,10 +123,12 @@ class Do:
     """Do something, such as killing the client, then go on.
 
     :ivar after: the service has answered, and the client does not know
+    :ivar drops: end the connection instead of going on
     """
 
     action: Callable[[Call], object]
     after: bool = False
+    drops: bool = False
 
 
 Fault = Answer | Drop | Hang | Cut | Do
@@ -284,6 +286,9 @@ class _Front(http.server.BaseHTTPRequestHandler):
                 return
             case Do(action, after=False):
                 action(call)
+                if fault.drops:
+                    self._drop()
+                    return
         status, headers, content = self._passed_on(body)
         match fault:
             case Drop(after=True):
@@ -295,6 +300,9 @@ class _Front(http.server.BaseHTTPRequestHandler):
                 return
             case Do(action, after=True):
                 action(call)
+                if fault.drops:
+                    self._drop()
+                    return
             case Cut(size):
                 self._reply(status, headers, content, size)
                 self._drop()

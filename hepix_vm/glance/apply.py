@@ -249,10 +249,23 @@ class Applying:
             )
         if image.status == 'uploading' and image.size == one.image.size:
             # All of it is staged; the import judges the bytes.
-            self._glance.import_staged(row.image_id)
+            self._import_left(row)
             return row
         self._discard(row, f'an earlier run left it {image.status}')
         return None
+
+    def _import_left(self, row: Publication) -> None:
+        """Have imported what an earlier run has staged.
+
+        That run may have asked for it and not have heard the answer: until
+        Glance has begun the image is as it was, and nobody may ask again.
+        """
+        try:
+            self._glance.import_staged(row.image_id)
+        except client.Conflict:
+            late = self._now - row.at > self._cloud.import_deadline
+            if late or not self._glance.imports(row.image_id, 0):
+                raise
 
     def _staged(
         self,

@@ -48,6 +48,8 @@ _LONGEST_PAUSE = 2.0
 #: Seconds in which an import whose image is active is over, else its Glance
 #: has died.
 _ENDING = 60.0
+#: Property of an image while an import of it goes on: Glance's own lock.
+_LOCK = 'os_glance_import_task'
 
 _PATCH = 'application/openstack-images-v2.1-json-patch'
 
@@ -174,7 +176,8 @@ class Glance:
 
         Glance saves the image once more after it has become active (a task
         that verifies its state), as it read it: changes of others in
-        between are lost. The import's task tells when that is over.
+        between are lost. The import's task tells when that is over; then
+        Glance takes its lock from the image, the last of all.
 
         :param deadline: seconds
         :param told: called with Glance's own progress message
@@ -194,7 +197,8 @@ class Glance:
                 )
             if image.status == 'active':
                 over = over or time.monotonic() + _ENDING
-                if not _at_work(task) or time.monotonic() > over:
+                going_on = _at_work(task) or _LOCK in image.properties
+                if not going_on or time.monotonic() > over:
                     return
                 time.sleep(_FIRST_PAUSE)
                 continue

@@ -25,6 +25,8 @@ VERSION = '2.81'
 
 #: A soft-deleted server is gone for its owner.
 _GONE = frozenset({'DELETED', 'SOFT_DELETED'})
+#: What Nova says, and little else, of a server whose cell does not answer.
+_UNKNOWN = 'UNKNOWN'
 
 
 class Compute:
@@ -94,6 +96,10 @@ class Compute:
             return None
         except _FAILURES as exc:
             raise self._translated(f'show server {server_id}', exc) from exc
+        if found.status == _UNKNOWN:
+            raise errors.TryAgain(
+                f'Nova: show server {server_id}: its cell does not answer'
+            )
         return None if found.status in _GONE else _server(found)
 
     def named(self, name: str) -> tuple[quarantine.Server, ...]:

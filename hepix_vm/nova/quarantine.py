@@ -42,6 +42,10 @@ _DELETED = 'somebody deleted the server before it was judged'
 # Seconds between two looks.
 _PAUSE = 1.0
 
+# Seconds within which Nova says why there is no server: its scheduler's word
+# comes a moment after the status.
+_FAULT = 10.0
+
 # What Nova's faults say of an image that no host can use (nova/exception.py:
 # ImageUnacceptable, InvalidDiskFormat). All else may be the cloud's doing.
 _AGAINST_IMAGE = ('is unacceptable', 'is not acceptable')
@@ -236,6 +240,8 @@ def remove(
 def _active(
     compute: Compute, server_id: str, settings: Settings, clock: Clock
 ) -> Server | Result:
+    failed: list[float] = []
+
     def look(late: bool) -> Server | Result | None:
         server = compute.server(server_id)
         if server is None:
@@ -243,6 +249,10 @@ def _active(
         if server.status == 'ACTIVE':
             return server
         if server.status == 'ERROR':
+            failed.append(clock.now())
+            waited = failed[-1] - failed[0]
+            if not (server.fault or late) and waited < _FAULT:
+                return None
             fault = console.tail(server.fault[:_LONGEST_FAULT])
             if any(words in fault for words in _AGAINST_IMAGE):
                 return Failed(f'Nova cannot use it: {fault}')

@@ -13,6 +13,8 @@ from tests.cloud import errors
 from tests.cloud import waits
 
 LIMIT = 600.0
+#: Property of an image while Glance imports into it.
+LOCK = 'os_glance_import_task'
 
 
 def stage(
@@ -65,20 +67,25 @@ def wait_for_import(
 ) -> bool:
     """Wait until an import has ended; say whether the image is active.
 
+    It is so before: until the end Glance may undo what others change, and
+    refuses the next import.
+
     :raises errors.NotReady: at the limit, with the log of glance
     """
 
-    def ended() -> str | None:
-        status = task_status(glance, image_id)
-        return status if status in ('success', 'failure') else None
+    def ended() -> Any | None:
+        if task_status(glance, image_id) not in ('success', 'failure'):
+            return None
+        image = glance.images.get(image_id)
+        return None if LOCK in image else image
 
-    waits.until(
+    image = waits.until(
         f'the import of {image_id} to end',
         ended,
         limit,
         log=cloud.log('glance'),
     )
-    return bool(glance.images.get(image_id).status == 'active')
+    return bool(image.status == 'active')
 
 
 def wait_for_image(
@@ -123,6 +130,14 @@ def fault(server: Any) -> str:
     return str(getattr(server, 'fault', {}).get('message', ''))
 
 
+def unexplained(server: Any) -> bool:
+    """Say whether nova has still to tell why a server has failed.
+
+    It notes the reason a moment after the status.
+    """
+    return bool(server.status == 'ERROR' and not fault(server))
+
+
 def wait_for_server(
     cloud: clouds.Cloud,
     nova: Any,
@@ -138,6 +153,8 @@ def wait_for_server(
 
     def reached() -> Any | None:
         server = nova.servers.get(server_id)
+        if unexplained(server):
+            return None
         if server.status == status:
             return server
         if server.status == 'ERROR':
@@ -152,6 +169,41 @@ def wait_for_server(
         reached,
         limit,
         log=cloud.log('nova-compute'),
+    )
+
+
+def shelve_server(
+    cloud: clouds.Cloud, nova: Any, server_id: str, limit: float = LIMIT
+) -> None:
+    """Shelve a server and wait until it has left its host.
+
+    Nova refuses that while it makes an image of the server, which it does
+    for a moment after the image is active; and it calls the server offloaded
+    a moment before it takes the host's name from it.
+
+    :raises errors.NotReady: at the limit, with the log of nova-compute
+    """
+    admin = cloud.nova()
+
+    def told(name: str) -> Any:
+        server = admin.servers.get(server_id)
+        # Of a server whose database is slow to answer nova tells little.
+        return getattr(server, f'OS-EXT-{name}', 'not told')
+
+    log = cloud.log('nova-compute')
+    waits.until(
+        f'server {server_id} to be at rest',
+        lambda: told('STS:task_state') is None,
+        limit,
+        log=log,
+    )
+    nova.servers.shelve(server_id)
+    wait_for_server(cloud, nova, server_id, 'SHELVED_OFFLOADED', limit)
+    waits.until(
+        f'server {server_id} to be on no host',
+        lambda: not told('SRV-ATTR:host'),
+        limit,
+        log=log,
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from novaclient import exceptions as nova_exc
 
+from tests.cloud import actions
 from tests.cloud import cloud as clouds
 from tests.cloud import errors
 from tests.cloud import waits
@@ -117,7 +118,10 @@ class Images:
     def _at_rest(self, image_id: str) -> Any | None:
         image = self.client.images.get(image_id)
         resting = image['status'] not in ('importing', 'saving', 'uploading')
-        return image if resting else None
+        # Glance takes its lock away when the task is over, and refuses the
+        # next import until then.
+        locked = actions.LOCK in image
+        return image if resting and not locked else None
 
     def imported(self, data: bytes, **properties: Any) -> Outcome:
         """Create, stage and import, as a user does."""
@@ -144,7 +148,8 @@ def staged(cloud: clouds.Cloud, image_id: str) -> pathlib.Path:
     return cloud.layout.data / 'glance' / 'staging' / image_id
 
 
-_MOVING = frozenset({'BUILD', 'REBUILD', 'RESIZE'})
+#: Nova says UNKNOWN, and little else, while a database is slow to answer.
+_MOVING = frozenset({'BUILD', 'REBUILD', 'RESIZE', 'UNKNOWN'})
 
 
 class Servers:
@@ -200,10 +205,10 @@ class Servers:
 
         def rest() -> Any | None:
             server = self.client.servers.get(server_id)
-            busy = getattr(server, 'OS-EXT-STS:task_state') is not None
+            busy = getattr(server, 'OS-EXT-STS:task_state', '') is not None
             if server.status in _MOVING or (task_over and busy):
                 return None
-            return server
+            return None if actions.unexplained(server) else server
 
         return waits.until(
             f'server {server_id} to be at rest',

@@ -20,6 +20,7 @@ import pytest
 
 from hepix_vm.catalogue import settle
 from tests import catalogue_rows
+from tests.cloud import actions
 from tests.cloud import cloud as clouds
 from tests.cloud import waits
 from tests.functional import images as acts
@@ -106,6 +107,11 @@ class Crowd:
             detailed=False, search_opts={'status': status}, limit=-1
         )
         return len(found)
+
+    def explained(self) -> list[Any] | None:
+        """All servers, once Nova has said of each why it has failed."""
+        found: list[Any] = self.servers.client.servers.list(limit=-1)
+        return None if any(map(actions.unexplained, found)) else found
 
 
 @pytest.fixture
@@ -272,7 +278,9 @@ def check_servers(
     doomed: list[Taken],
 ) -> None:
     """No approved boot was refused, and no refused image runs."""
-    servers = crowd.servers.client.servers.list(limit=-1)
+    servers = waits.until(
+        'Nova to say why servers have failed', crowd.explained, LIMIT
+    )
     by_image: dict[str, list[Any]] = {}
     for server in servers:
         by_image.setdefault(server.image['id'], []).append(server)

@@ -12,6 +12,7 @@ import pathlib
 import subprocess
 import time
 from typing import Any
+import uuid
 
 from glanceclient import exc as glance_exc
 import pytest
@@ -99,14 +100,17 @@ def _longer(rows: catalogue_rows.Rows, data: bytes) -> bytes:
     return data + b'\0'
 
 
+# Blocked before they are endorsed, they are approved at no moment.
 def _blocked_bytes(rows: catalogue_rows.Rows, data: bytes) -> bytes:
-    rows.endorse(data)
     rows.block(catalogue_rows.sha512(data))
+    rows.endorse(data)
     return data
 
 
 def _blocked_image(rows: catalogue_rows.Rows, data: bytes) -> bytes:
-    rows.block(rows.endorse(data))
+    identifier = str(uuid.uuid4())
+    rows.block(identifier)
+    rows.endorse(data, identifier=identifier)
     return data
 
 

@@ -634,6 +634,13 @@ class TestOpenGlance:
         image_id, data = take_in(user, rows)
         cached = cloud.layout.data / 'glance' / 'cache' / image_id
         assert given(user, image_id) == data
+        # The cache has it a moment after its reader.
+        waits.until(
+            'the cache to have the data',
+            cached.is_file,
+            acts.LIMIT,
+            log=cloud.log('glance'),
+        )
         assert cached.read_bytes() == data
         assert given(user, image_id) == data
         rows.withdraw(data)

@@ -139,7 +139,7 @@ def image(probed: clouds.Cloud) -> str:
     """An active image of the user demo, imported with a plugin."""
     glance = probed.glance('demo')
     image_id = actions.stage_and_import(glance, 'small', os.urandom(1 << 20))
-    actions.wait_for_image(probed, glance, image_id)
+    assert actions.wait_for_import(probed, glance, image_id)
     return image_id
 
 
@@ -165,7 +165,7 @@ def test_an_image_boots_and_its_server_is_deleted(
 def test_the_filter_of_the_checkout_decides(probed: clouds.Cloud) -> None:
     glance, nova = probed.glance('demo'), probed.nova('demo')
     image_id = actions.stage_and_import(glance, 'not-here', b'\0' * 65536)
-    actions.wait_for_image(probed, glance, image_id)
+    assert actions.wait_for_import(probed, glance, image_id)
     server_id = actions.boot(nova, 'guest', image_id)
     server = actions.wait_for_server(probed, nova, server_id, 'ERROR')
     assert 'No valid host' in actions.fault(server)

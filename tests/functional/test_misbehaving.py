@@ -171,6 +171,17 @@ def test_something_is_done_before_or_after_the_service(
     assert reached == [int(after)]
 
 
+@pytest.mark.parametrize('after', [False, True])
+def test_something_is_done_in_place_of_going_on(proxy, asked, after) -> None:
+    reached: list[int] = []
+    does = misbehaving.Do(lambda call: reached.append(1), after, drops=True)
+    tell(proxy, does)
+    with pytest.raises(requests.ConnectionError):
+        ask(proxy, 'GET', '/')
+    assert reached == [1]
+    assert bool(asked) is after
+
+
 def test_rules_choose_by_method_shape_subject_and_number(proxy) -> None:
     path = f'/v2/images/{IMAGE}'
     tell(

@@ -77,8 +77,11 @@ class Site:
         self.replace()
         proxy = self.place.proxy
         proxy.forget()
+        # What did not reach the service before does not do so meanwhile.
         rule = misbehaving.Rule(
-            misbehaving.Do(self._kill, after), shape=call.shape, nth=nth
+            misbehaving.Do(self._kill, after, drops=True),
+            shape=call.shape,
+            nth=nth,
         )
         proxy.rules.append(rule)
         ran = self.place.hepix('publish', pid=str(self.pid))

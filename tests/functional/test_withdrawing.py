@@ -359,8 +359,7 @@ def test_withdrawn_image_is_hidden_reported_and_deleted_in_the_end(
     # In use, it stays whatever the retention is.
     assert site.follow(2 * DAY).removed == ()
 
-    nova.servers.shelve(made.server)
-    actions.wait_for_server(cloud, nova, made.server, 'SHELVED_OFFLOADED')
+    actions.shelve_server(cloud, nova, made.server)
     later = site.follow(2 * DAY)
     shelved = [
         one for one in later.looked.affected.servers if not one.server.host

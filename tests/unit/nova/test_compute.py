@@ -123,6 +123,13 @@ def test_server_is_a_value_and_none_when_it_is_gone(cloud, nova):
     assert nova.server(SERVER) is None
 
 
+def test_server_whose_cell_does_not_answer_is_not_known(cloud, nova):
+    partial = {'id': SERVER, 'status': 'UNKNOWN', 'tenant_id': 'a project'}
+    cloud.get(f'{URL}/servers/{SERVER}', json={'server': partial})
+    with pytest.raises(errors.TryAgain, match='its cell does not answer'):
+        nova.server(SERVER)
+
+
 def test_servers_of_a_name_are_those_of_exactly_that_name(cloud, nova):
     listed = cloud.get(
         f'{URL}/servers/detail',

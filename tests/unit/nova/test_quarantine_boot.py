@@ -108,11 +108,22 @@ def test_image_that_nova_cannot_use_fails(nova, passing, fault):
     )
 
 
+def test_reason_that_comes_a_moment_after_the_failure_counts(nova, passing):
+    nova.made = 'ERROR'
+    fault = 'Image y is unacceptable: Image has no associated data'
+    passing.at[2] = lambda: nova.change('server-0', fault=fault)
+    assert boot(nova, passing) == quarantine.Failed(
+        f'Nova cannot use it: {fault}'
+    )
+    assert passing.passed == 2
+
+
 def test_cloud_without_room_decides_nothing(nova, passing):
     nova.made = 'ERROR'
     passing.at = {}
     result = boot(nova, passing)
     assert result == quarantine.Undecided('Nova made no server of it: ')
+    assert passing.passed == 10
     nova.servers.clear()
     nova.made = 'BUILD'
     fault = 'No valid host was found.\nThere are not enough hosts available.'

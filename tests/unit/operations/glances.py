@@ -32,6 +32,7 @@ class Glance:
     :ivar listings: how often all images were listed
     :ivar refusing: why imports are refused; '' when they are not
     :ivar checking: whether the import plugins run
+    :ivar begun: whether an import was asked for before
     """
 
     def __init__(self, writer: records.Records) -> None:
@@ -45,6 +46,7 @@ class Glance:
         self.listings = 0
         self.refusing = ''
         self.checking = True
+        self.begun = False
         self.broken: dict[str, errors.HepixError] = {}
 
     def _asked(self, call: str) -> None:
@@ -124,6 +126,10 @@ class Glance:
     def import_staged(self, image_id: str) -> None:
         self._asked('import_staged')
         self.statuses[image_id] = 'importing'
+
+    def imports(self, image_id: str, since: int) -> bool:
+        self._asked('imports')
+        return self.begun
 
     def wait_active(
         self,

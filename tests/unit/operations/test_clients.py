@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import time
 from typing import Any
@@ -207,14 +208,18 @@ def importing(cloud, glance, monkeypatch):
     monkeypatch.setattr(time, 'sleep', slept.append)
     monkeypatch.setattr(time, 'monotonic', lambda: sum(slept))
 
-    def wait(statuses, *turns, deadline=60.0, told=lambda message: None):
+    def wait(
+        statuses, *turns, deadline=60.0, told=lambda message: None, locks=()
+    ):
         cloud.get(
             f'{URL}/v2/images/{IMAGE}',
             [
-                {'json': shown(status=status)}
+                {'json': shown(status=status) | lock}
                 if status
                 else {'status_code': 404}
-                for status in statuses
+                for status, lock in itertools.zip_longest(
+                    statuses, locks, fillvalue={}
+                )
             ],
         )
         cloud.get(
@@ -259,8 +264,25 @@ def test_import_is_over_when_its_task_is(importing, cloud):
     assert len(asked) == 4
 
 
-def test_import_whose_glance_died_at_its_very_end(importing):
-    slept = importing(['active'], [task('processing', '')], deadline=7200.0)
+def test_import_is_over_when_its_image_is_unlocked(importing, cloud):
+    lock = {'os_glance_import_task': 'a task'}
+    importing(
+        ['importing', 'active', 'active', 'active'],
+        [task('success', '')],
+        locks=(lock, lock, lock),
+    )
+    asked = [r for r in cloud.request_history if r.path.endswith('/tasks')]
+    assert len(asked) == 4
+
+
+@pytest.mark.parametrize(
+    ('status', 'lock'),
+    [('processing', {}), ('success', {'os_glance_import_task': 'a task'})],
+)
+def test_import_whose_glance_died_at_its_very_end(importing, status, lock):
+    slept = importing(
+        ['active'], [task(status, '')], deadline=7200.0, locks=(lock,)
+    )
     assert 60 <= slept <= 62
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from hepix_vm.catalogue import schema
 from hepix_vm import errors
+from hepix_vm.glance import client
 from hepix_vm.glance import formats
 from hepix_vm.glance import withdraw
 from tests.unit.catalogue import servers
@@ -278,6 +279,32 @@ def test_interrupted_publication_is_tidied_up_by_the_next_run(
     assert list(publishing.glance.statuses.values()) == ['active']
     assert publishing.states().count('active') == 1
     assert set(publishing.states()) <= {'active', 'gone'}
+
+
+@pytest.mark.parametrize('begun', [True, False])
+def test_import_that_was_asked_for_before_is_waited_for(publishing, begun):
+    publishing.endorse((RAW, {}))
+    publishing.glance.broken['import_staged'] = errors.TryAgain('no answer')
+    publishing.publish()
+    # Glance has taken the request, or is in another trouble.
+    publishing.glance.broken['import_staged'] = client.Conflict('not twice')
+    publishing.glance.begun = begun
+    (result,) = publishing.publish()
+    if begun:
+        assert result.outcome is Outcome.PUBLISHED
+    else:
+        assert (result.outcome, result.detail) == (Outcome.FAILED, 'not twice')
+
+
+def test_import_that_never_begins_is_waited_for_once(publishing):
+    publishing.endorse((RAW, {}))
+    publishing.glance.broken['import_staged'] = errors.TryAgain('no answer')
+    publishing.publish()
+    publishing.glance.broken['import_staged'] = client.Conflict('not twice')
+    publishing.glance.begun = True
+    publishing.site.now += 61
+    (result,) = publishing.publish()
+    assert (result.outcome, result.detail) == (Outcome.FAILED, 'not twice')
 
 
 def test_image_that_glance_refuses_to_make_fails_and_ends_no_other(publishing):
