@@ -135,33 +135,47 @@ class Server(abc.ABC):
 
     def kill(self) -> None:
         """End it at once, as a failure would."""
-        self._signalled(signal.SIGKILL)
+        if self._process is None:
+            return
+        # Nobody finds the children of PostgreSQL, which lead sessions of
+        # their own, once their parent is gone, and what one of them still
+        # holds keeps the next server from starting. Frozen, none starts
+        # another.
+        self.freeze()
+        members = self._members()
+        processes.send(members, signal.SIGKILL)
+        self._gone(members)
 
     def end(self) -> None:
         """End it in good order; open connections are cut."""
-        self._signalled(signal.SIGTERM)
-
-    def _signalled(self, number: signal.Signals) -> None:
-        process, self._process = self._process, None
-        if process is None:
+        if self._process is None:
             return
-        if number is signal.SIGKILL:
-            processes.end_all(self._members, grace=0)
-        else:
-            process.send_signal(number)
+        self._process.send_signal(signal.SIGTERM)
+        self._gone(set())
+
+    def _gone(self, members: set[int]) -> None:
+        """Wait until it has ended, and these with it."""
+        process, self._process = self._process, None
+        assert process is not None
         process.wait(SOON)
         # Children that found out by themselves take a moment.
-        waits.until('the server to be gone', lambda: not self._members(), SOON)
+        waits.until(
+            'the server to be gone',
+            lambda: not (self._members() or any(map(processes.look, members))),
+            SOON,
+            interval=0.02,
+        )
         self._leader = None
 
     def freeze(self) -> None:
         """From now on it accepts connections and says nothing."""
 
         def frozen() -> bool:
-            # Again and again: the last one may just have started another.
+            # Again and again: the last one may just have started another,
+            # which is seen only after that one stands.
             members = self._members()
             processes.send(members, signal.SIGSTOP)
-            return all(map(_stopped, members))
+            return all(map(_stopped, members)) and self._members() <= members
 
         # A busy machine takes a moment to stop the last of its threads.
         waits.until('the server to be frozen', frozen, SOON, interval=0.01)

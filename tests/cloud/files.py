@@ -25,8 +25,17 @@ _FILES = {
 
 
 def _write(path: pathlib.Path, text: str) -> None:
+    """Write a file that services may read meanwhile.
+
+    Some look at its time, and are between two policies while they read it
+    again: what is the same stays.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
+    if path.exists() and path.read_text() == text:
+        return
+    fresh = path.with_name(f'.{path.name}.new')
+    fresh.write_text(text)
+    fresh.replace(path)
 
 
 def _shipped(site: sites.Site, name: str) -> str:

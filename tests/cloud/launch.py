@@ -62,12 +62,15 @@ def _has_compute(session: sessions.Session) -> bool:
     nodes = compute.get('/os-hypervisors').json()['hypervisors']
     placement = adapter.Adapter(session, service_type='placement')
     found = placement.get('/resource_providers').json()['resource_providers']
-    return any(node['state'] == 'up' for node in nodes) and all(
+    inventories = [
         placement.get(f'/resource_providers/{one["uuid"]}/inventories').json()[
             'inventories'
         ]
         for one in found
-    )
+    ]
+    is_up = any(node['state'] == 'up' for node in nodes)
+    # Nova goes on without what placement could not take at that moment.
+    return is_up and bool(inventories) and all(inventories)
 
 
 def _compute_ready(session: sessions.Session) -> bool:

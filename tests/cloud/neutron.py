@@ -172,7 +172,10 @@ def listens(site: sites.Site) -> bool:
 
 
 class Reported:
-    """Says whether an agent has reported itself since the first call."""
+    """Says whether an agent has reported its start since the first call.
+
+    A report of the one before it may still be on its way.
+    """
 
     def __init__(self, site: sites.Site, binary: str) -> None:
         self._site = site
@@ -181,9 +184,7 @@ class Reported:
         self._asked = False
 
     def _last(self) -> datetime.datetime | None:
-        query = (
-            'SELECT heartbeat_timestamp FROM neutron.agents WHERE `binary`=%s'
-        )
+        query = 'SELECT started_at FROM neutron.agents WHERE `binary`=%s'
         with (
             contextlib.closing(databases.connect(self._site)) as connection,
             connection.cursor() as cursor,

@@ -149,12 +149,14 @@ def _served(cloud: clouds.Cloud, on: Network) -> None:
         log=log,
     )
     argv = ('ip', 'netns', 'exec', f'qdhcp-{on.id}', 'ss', '-Hltn')
-    waits.until(
-        'the proxy of the metadata',
-        lambda: f'{METADATA}:80' in _do(cloud, *argv),
-        LIMIT,
-        log=log,
-    )
+
+    def listens() -> bool:
+        # The switch's agent may know the port before it is in its namespace.
+        with contextlib.suppress(errors.CloudError):
+            return f'{METADATA}:80' in _do(cloud, *argv)
+        return False
+
+    waits.until('the proxy of the metadata', listens, LIMIT, log=log)
 
 
 def _wired(cloud: clouds.Cloud, number: str) -> None:

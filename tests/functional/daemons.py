@@ -229,7 +229,13 @@ class Proxy:
                 server.close()
                 continue
             with self._lock:
-                self._pairs.append((client, server))
+                # It may have been cut meanwhile.
+                refused = self._refusing
+                if not refused:
+                    self._pairs.append((client, server))
+            if refused:
+                _closed(client, server)
+                continue
             threading.Thread(
                 target=self._pump, args=[client, server], daemon=True
             ).start()
@@ -249,8 +255,9 @@ class Proxy:
 
     def cut(self) -> None:
         """Connections break, and new ones are refused."""
-        self._refusing = True
         with self._lock:
+            # What is accepted just now is one of these, or refused.
+            self._refusing = True
             pairs, self._pairs = self._pairs, []
         for pair in pairs:
             _closed(*pair)

@@ -185,5 +185,10 @@ def object_store(folder: pathlib.Path) -> Iterator[str]:
             *(USER, SECRET),
         ]
         url = f'http://{ports.ADDRESS}:{port}'
-        with _running(argv, folder / 'swift.log', f'{url}/healthcheck'):
+        log = folder / 'swift.log'
+        with _running(argv, log, f'{url}/healthcheck'):
+            # That one asks these, and does not wait for them.
+            for name, backend in backends.items():
+                answer = ports.HttpAnswer(backend)
+                waits.until(f'the {name} server', answer, LIMIT, log=log)
             yield url

@@ -28,6 +28,7 @@ from hepix_vm.catalogue import database
 from hepix_vm.catalogue import migrations
 from hepix_vm.catalogue import schema
 from hepix_vm import imagelist
+from tests.cloud import actions
 from tests.cloud import cloud as clouds
 from tests.cloud import configuration
 from tests.cloud import hepix
@@ -233,7 +234,7 @@ class Place:
         """All images, hidden ones and those of others too, by id."""
         client = self.client
         return {
-            image['id']: dict(image)
+            image['id']: without_lock(image)
             for hidden in ('false', 'true')
             for image in client.images.list(
                 filters={'visibility': 'all', 'os_hidden': hidden}
@@ -258,6 +259,11 @@ class Place:
         data = data if size is None else bytes(size)
         client.images.upload(made['id'], io.BytesIO(data))
         return str(made['id'])
+
+
+def without_lock(image: Mapping[str, Any]) -> dict[str, Any]:
+    """An image without what Glance takes away when it has imported it."""
+    return {key: image[key] for key in image if key != actions.LOCK}
 
 
 def compared(image: Mapping[str, Any], listed: Listed) -> dict[str, Any]:

@@ -32,8 +32,12 @@ log_udp_host = 127.0.0.1
 pipeline = {kind}-server
 [app:{kind}-server]
 use = egg:swift#{kind}
+conn_timeout = 120
+node_timeout = 120
+container_update_timeout = 120
 """
 # Nobody listens at the address of memcache: every request is authenticated.
+# A busy machine is no server that is away.
 _PROXY = """\
 [DEFAULT]
 bind_ip = 127.0.0.1
@@ -47,6 +51,8 @@ pipeline = catch_errors healthcheck cache s3api tempauth {more}
 [app:proxy-server]
 use = egg:swift#proxy
 account_autocreate = true
+conn_timeout = 120
+node_timeout = 120
 [filter:catch_errors]
 use = egg:swift#catch_errors
 [filter:healthcheck]

@@ -232,8 +232,11 @@ def test_a_config_drive_carries_it_and_it_is_made_once(
     begun, before = len(log.read_text()), _times(rows, server)
     # Another bundle than any that was made so far.
     site = hepix.context_directory(cloud.layout.work) / 'added_for_a_drive'
+    # In one moment: what is there half-written is another bundle, too.
+    fresh = cloud.layout.work / site.name
+    fresh.write_text('new\n')
     try:
-        site.write_text('new\n')
+        fresh.replace(site)
         _wait_for_another(cloud, server, told['hepix']['sha256_tar'])
         subprocess.run(
             (

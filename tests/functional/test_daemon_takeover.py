@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import contextlib
 from pathlib import Path
 import signal
+import socket
 import threading
 
 import pytest
@@ -154,6 +155,27 @@ def test_cut_off_one_is_followed(
         one.says('no longer leading', times=2)
         proxy.mend()
         one.says('standing by', times=2)
+
+
+def test_no_connection_outlives_a_cut(tmp_path: Path) -> None:
+    path = tmp_path / 'socket'
+    with (
+        socket.socket(socket.AF_UNIX) as server,
+        daemons.proxy(path) as proxy,
+    ):
+        server.bind(str(path))
+        server.listen()
+
+        class Cutting:
+            """A name that is cut off as it is read: in the midst of it."""
+
+            def __str__(self) -> str:
+                proxy.cut()
+                return str(path)
+
+        proxy._path = Cutting()  # type: ignore[assignment]
+        with socket.create_connection(('127.0.0.1', proxy.port), SOON) as one:
+            assert one.recv(1) == b''
 
 
 def test_database_that_is_away_ends_no_daemon(

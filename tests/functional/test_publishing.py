@@ -66,7 +66,7 @@ def brought(place: publishing.Place, title: str, version: str) -> str:
 
 def shown(place: publishing.Place, image_id: str) -> dict[str, Any]:
     """An image as Glance shows it."""
-    return dict(place.client.images.get(image_id))
+    return publishing.without_lock(place.client.images.get(image_id))
 
 
 def named(place: publishing.Place, title: str) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 """Configuration files say what the options say, and nothing else."""
 
 import configparser
+import dataclasses
 import json
 import pathlib
 
@@ -119,6 +120,22 @@ def test_our_filters_come_first_and_novas_stay(tmp_path: pathlib.Path) -> None:
         'TwoFilter',
         *settings.FILTERS,
     ]
+
+
+def test_files_that_say_the_same_stay_as_they_are(
+    tmp_path: pathlib.Path,
+) -> None:
+    site = make_site(tmp_path, opts.CloudOptions())
+    files.write(site)
+    folder = site.layout.etc / 'glance'
+    before = {path.name: path.stat().st_ino for path in folder.iterdir()}
+    other = opts.CloudOptions(glance_policy={'upload_image': '!'})
+    files.write(dataclasses.replace(site, options=other))
+    after = {path.name: path.stat().st_ino for path in folder.iterdir()}
+    assert after.keys() == before.keys()
+    assert after.items() - before.items() == {
+        ('policy.yaml', after['policy.yaml'])
+    }
 
 
 def test_options_reach_the_files(tmp_path: pathlib.Path) -> None:
