@@ -10,7 +10,6 @@ import io
 import os
 import pathlib
 import time
-from typing import Any
 
 from glanceclient import exc as glance_exc
 from novaclient import exceptions as nova_exc
@@ -269,18 +268,16 @@ def stopped_in_the_store(cloud: clouds.Cloud) -> Iterator[Callable[[], None]]:
 
     Yields what waits for one that has stopped. In the end it goes on.
     """
-    name = 'stored'
     with glance_tables(cloud) as holding, glance_tables(cloud) as looking:
         # What Glance says to the task once all bytes are copied.
         holding.execute(
             sa.text(
                 'CREATE TRIGGER stopped BEFORE UPDATE ON task_info FOR EACH '
                 "ROW SET @went_on = IF(NEW.message LIKE 'Copied %', "
-                f"GET_LOCK('{name}', {acts.LIMIT:.0f}) + "
-                f"RELEASE_LOCK('{name}'), 0)"
+                "GET_LOCK('stored', 600) + RELEASE_LOCK('stored'), 0)"
             )
         )
-        holding.execute(sa.select(sa.func.get_lock(name, 0)))
+        holding.execute(sa.select(sa.func.get_lock('stored', 0)))
         waiting = sa.text(
             'SELECT id FROM information_schema.processlist '
             "WHERE state = 'User lock'"
@@ -293,7 +290,7 @@ def stopped_in_the_store(cloud: clouds.Cloud) -> Iterator[Callable[[], None]]:
                 log=cloud.log('glance'),
             )
         finally:
-            holding.execute(sa.select(sa.func.release_lock(name)))
+            holding.execute(sa.select(sa.func.release_lock('stored')))
             looking.execute(sa.text('DROP TRIGGER stopped'))
 
 
