@@ -96,7 +96,10 @@ def another_image(world: worlds.World, state: State) -> Image:
 def _of_another(world: worlds.World, data: bytes) -> str:
     glance = world.cloud.glance(worlds.ANOTHER)
     made = glance.images.create(
-        name=world.mark, disk_format='raw', container_format='bare'
+        name=world.mark,
+        disk_format='raw',
+        container_format='bare',
+        **actions.APART,
     )
     glance.images.stage(made.id, io.BytesIO(data))
     glance.images.image_import(made.id, 'glance-direct')
@@ -115,7 +118,7 @@ def create(world: worlds.World, who: Who, **values: Any) -> str:
         'image',
         'POST',
         '/v2/images',
-        {'name': world.mark, **fields, **values},
+        {'name': world.mark, **fields, **actions.APART, **values},
     )
     return str(made['id'])
 
