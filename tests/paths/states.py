@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from tests import catalogue_rows
 from tests.cloud import actions
+from tests.cloud import errors
 from tests import guest
 from tests.paths import asking
 from tests.paths.table import At
@@ -105,7 +106,8 @@ def _of_another(world: worlds.World, data: bytes) -> str:
     glance.images.image_import(made.id, 'glance-direct')
     # An active image whose import still goes on would be shown to nobody:
     # Glance saves it once more as it was.
-    actions.wait_for_import(world.cloud, glance, made.id)
+    if not actions.wait_for_import(world.cloud, glance, made.id):
+        raise errors.CloudError(f'image {made.id} was not imported')
     glance.images.update(made.id, visibility='community')
     return str(made.id)
 
