@@ -200,8 +200,13 @@ class Servers:
 
         def rest() -> Any | None:
             server = self.client.servers.get(server_id)
-            busy = getattr(server, 'OS-EXT-STS:task_state') is not None
+            # Nova tells little of a server whose database is slow to answer.
+            task = getattr(server, 'OS-EXT-STS:task_state', 'unknown')
+            busy = task is not None
             if server.status in _MOVING or (task_over and busy):
+                return None
+            # Nova writes down why a moment later.
+            if server.status == 'ERROR' and not hasattr(server, 'fault'):
                 return None
             return server
 

@@ -166,7 +166,9 @@ class World:
             known = 'OS-EXT-STS:task_state' in server
             busy = not known or server['OS-EXT-STS:task_state'] is not None
             moving = server['status'] in _SERVER_MOVES
-            return None if busy or moving else server
+            # It writes down why a moment after the status.
+            unsaid = server['status'] == 'ERROR' and 'fault' not in server
+            return None if busy or moving or unsaid else server
 
         return self.wait(
             f'server {server_id} to be at rest', rest, 'nova-scheduler'
