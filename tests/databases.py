@@ -145,13 +145,27 @@ class Server(abc.ABC):
         process, self._process = self._process, None
         if process is None:
             return
+        # Those of PostgreSQL have a session each: when their parent is gone
+        # nothing tells any more whose they are, and they keep out a new one.
+        table = processes.table()
+        known = [
+            processes.Leader(pid, table[pid].started)
+            for pid in self._members() & table.keys()
+        ]
         if number is signal.SIGKILL:
             processes.end_all(self._members, grace=0)
         else:
             process.send_signal(number)
         process.wait(SOON)
         # Children that found out by themselves take a moment.
-        waits.until('the server to be gone', lambda: not self._members(), SOON)
+        waits.until(
+            'the server to be gone',
+            lambda: (
+                not self._members()
+                and not any(map(processes.is_running, known))
+            ),
+            SOON,
+        )
         self._leader = None
 
     def freeze(self) -> None:

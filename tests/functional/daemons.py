@@ -218,18 +218,16 @@ class Proxy:
                 client, _ = self._listening.accept()
             except OSError:
                 return
-            if self._refusing:
-                client.close()
-                continue
             server = socket.socket(socket.AF_UNIX)
-            try:
-                server.connect(str(self._path))
-            except OSError:
+            with self._lock:
+                # Under the lock: what is cut meanwhile must not live on.
+                refused = self._refusing or server.connect_ex(str(self._path))
+                if not refused:
+                    self._pairs.append((client, server))
+            if refused:
                 client.close()
                 server.close()
                 continue
-            with self._lock:
-                self._pairs.append((client, server))
             threading.Thread(
                 target=self._pump, args=[client, server], daemon=True
             ).start()
