@@ -137,23 +137,34 @@ class Server(abc.ABC):
         """End it at once, as a failure would."""
         if self._process is None:
             return
-        # Nobody finds the children of PostgreSQL, which lead sessions of
-        # their own, once their parent is gone, and what one of them still
-        # holds keeps the next server from starting. Frozen, none starts
-        # another.
+        # Frozen, none of them starts another.
         self.freeze()
-        members = self._members()
-        processes.send(members, signal.SIGKILL)
-        self._gone(members)
+        known = self._known()
+        processes.send([one.pid for one in known], signal.SIGKILL)
+        self._gone(known)
 
     def end(self) -> None:
         """End it in good order; open connections are cut."""
         if self._process is None:
             return
+        known = self._known()
         self._process.send_signal(signal.SIGTERM)
-        self._gone(set())
+        self._gone(known)
 
-    def _gone(self, members: set[int]) -> None:
+    def _known(self) -> list[processes.Leader]:
+        """All of it as it is now.
+
+        Children of PostgreSQL lead sessions of their own: once their parent
+        is gone nothing tells whose they are, and what they hold still keeps
+        the next server from starting.
+        """
+        table = processes.table()
+        return [
+            processes.Leader(pid, table[pid].started)
+            for pid in self._members() & table.keys()
+        ]
+
+    def _gone(self, known: list[processes.Leader]) -> None:
         """Wait until it has ended, and these with it."""
         process, self._process = self._process, None
         assert process is not None
@@ -161,7 +172,10 @@ class Server(abc.ABC):
         # Children that found out by themselves take a moment.
         waits.until(
             'the server to be gone',
-            lambda: not (self._members() or any(map(processes.look, members))),
+            lambda: (
+                not self._members()
+                and not any(map(processes.is_running, known))
+            ),
             SOON,
             interval=0.02,
         )

@@ -32,8 +32,10 @@ from hepix_vm import errors
 FAILURES = (sa_exc.SQLAlchemyError, db_exc.DBError, OSError)
 
 #: How often a transaction is begun again that a server has given up for the
-#: sake of another: a deadlock, or a certification failure of Galera.
-RETRIES = 10
+#: sake of another: a deadlock, or a certification failure of Galera. The
+#: time-out ends it earlier: while others write at another node all the time,
+#: most attempts fail.
+RETRIES = 1000
 
 # At least so many revisions back, a reader that lagged behind need not begin
 # afresh.

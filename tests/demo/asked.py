@@ -200,7 +200,8 @@ class Person:
             server = self.ask(
                 'compute', 'GET', f'/servers/{server_id}', show=False
             ).json()['server']
-            if server['status'] in ('ACTIVE', 'ERROR'):
+            # Nova writes down why a moment after the status.
+            if server['status'] == 'ACTIVE' or 'fault' in server:
                 break
             if time.monotonic() > end:
                 raise told.NotAsExpectedError(

@@ -140,7 +140,8 @@ class Broker:
             [Endpoint()],
             executor='threading',
         )
-        listener.start()
+        # In their order: of two threads the second may be the first to tell.
+        listener.start(override_pool_size=1)
         try:
             waits.until(
                 f'{count} notifications', lambda: len(found) >= count, LIMIT

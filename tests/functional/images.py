@@ -54,7 +54,9 @@ class Images:
     def create(self, name: str = 'image', **properties: Any) -> str:
         """An image without data; returns its id."""
         fields = {'disk_format': 'raw', 'container_format': 'bare'}
-        made = self.client.images.create(name=name, **(fields | properties))
+        made = self.client.images.create(
+            name=name, **(fields | actions.APART | properties)
+        )
         return str(made['id'])
 
     def stage(self, image_id: str, data: bytes) -> None:

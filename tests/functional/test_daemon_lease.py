@@ -216,7 +216,6 @@ def test_daemon_at_a_node_that_dies_is_followed_at_the_other(
 def test_silent_writer_keeps_nobody_out_of_postgresql(
     postgresql: databases.PostgreSql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, 'SILENCE', 3)
     url = postgresql.url()
     with (
         contextlib.closing(database.Database(url, 5)) as silent,
@@ -224,6 +223,7 @@ def test_silent_writer_keeps_nobody_out_of_postgresql(
     ):
         migrations.upgrade(store)
         assert lease.take(store, 'one', None, 1) == 1
+        monkeypatch.setattr(database, 'SILENCE', 3)
         with (
             pytest.raises((errors.HepixError, *database.FAILURES)),
             silent.fenced(lease.SYNC, 1).writing() as transaction,

@@ -162,7 +162,7 @@ def test_server_that_hangs_delays_neither_beat_nor_end(
 ) -> None:
     with servers.running() as server:
         site.change('main', url=server.tell('/list', servers.hanging))
-        one = start(stop_timeout=1, lease_time=6, watchdog=2)
+        one = start(stop_timeout=5, lease_time=6, watchdog=2)
         one.until('it to ask', lambda: server.asked)
         before = daemons.holder(site)
         one.until('beats', lambda: daemons.holder(site) != before)

@@ -220,7 +220,7 @@ def test_writer_that_falls_silent_within_a_transaction_keeps_nobody_out(
     proxy, url = through
     with (
         contextlib.closing(database.Database(url, 60)) as cut_off,
-        contextlib.closing(database.Database(site.url, 5)) as store,
+        contextlib.closing(database.Database(site.url, 60)) as store,
     ):
         assert lease.take(site.database, 'one', None, 1) == 1
         mine = cut_off.fenced(lease.SYNC, 1)

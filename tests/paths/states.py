@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from tests import catalogue_rows
 from tests.cloud import actions
+from tests.cloud import errors
 from tests import guest
 from tests.paths import asking
 from tests.paths.table import At
@@ -96,13 +97,17 @@ def another_image(world: worlds.World, state: State) -> Image:
 def _of_another(world: worlds.World, data: bytes) -> str:
     glance = world.cloud.glance(worlds.ANOTHER)
     made = glance.images.create(
-        name=world.mark, disk_format='raw', container_format='bare'
+        name=world.mark,
+        disk_format='raw',
+        container_format='bare',
+        **actions.APART,
     )
     glance.images.stage(made.id, io.BytesIO(data))
     glance.images.image_import(made.id, 'glance-direct')
     # An active image whose import still goes on would be shown to nobody:
     # Glance saves it once more as it was.
-    actions.wait_for_import(world.cloud, glance, made.id)
+    if not actions.wait_for_import(world.cloud, glance, made.id):
+        raise errors.CloudError(f'image {made.id} was not imported')
     glance.images.update(made.id, visibility='community')
     return str(made.id)
 
@@ -115,7 +120,7 @@ def create(world: worlds.World, who: Who, **values: Any) -> str:
         'image',
         'POST',
         '/v2/images',
-        {'name': world.mark, **fields, **values},
+        {'name': world.mark, **fields, **actions.APART, **values},
     )
     return str(made['id'])
 

@@ -7,6 +7,7 @@ import contextlib
 from pathlib import Path
 import sqlite3
 import threading
+import time
 
 from alembic import autogenerate
 from alembic.runtime import migration
@@ -143,6 +144,21 @@ def test_work_is_done_again_when_the_server_gave_it_up(store):
     assert tries == [1, 1, 1]
     with store.reading() as connection:
         assert len(connection.execute(sa.select(schema.history)).all()) == 1
+
+
+def test_work_is_done_again_until_the_time_out(store, monkeypatch):
+    """While others write at another node all the time, most tries fail."""
+    migrations.upgrade(store)
+    monkeypatch.setattr(time, 'sleep', lambda seconds: None)
+    tries = []
+
+    def work(transaction: database.Transaction) -> int:
+        tries.append(transaction.revision)
+        if len(tries) < 100:
+            raise db_exc.DBDeadlock()
+        return transaction.revision
+
+    assert store.transact(work) == 1
 
 
 def test_work_is_not_begun_again_after_the_time_out(path):
