@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import pathlib
 import types
+from typing import Any
 
 import pytest
 
@@ -47,8 +48,10 @@ class Cloud:
         [shown('ERROR', 'x', fault=REASON), shown('ERROR', fault=REASON)],
     ],
 )
-def test_a_server_is_at_rest_when_nothing_more_will_be_said(states) -> None:
-    cloud = Cloud(*states)
+def test_a_server_is_at_rest_when_nothing_more_will_be_said(
+    states: list[Any],
+) -> None:
+    cloud: Any = Cloud(*states)
     server = images.Servers(cloud).settled('the id')
     assert server is states[-1]
     assert cloud.left == []
