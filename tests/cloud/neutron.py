@@ -172,16 +172,18 @@ def listens(site: sites.Site) -> bool:
 
 
 class Reported:
-    """Says whether an agent has reported its start since the first call.
+    """Says whether an agent has reported a start since this was made.
 
-    A report of the one before it may still be on its way.
+    Not any report: one of the agent before it may still be on its way.
     """
 
     def __init__(self, site: sites.Site, binary: str) -> None:
         self._site = site
         self._binary = binary
-        self._before: datetime.datetime | None = None
-        self._asked = False
+        # In whole seconds, as Neutron notes it.
+        self._since = datetime.datetime.now(datetime.UTC).replace(
+            microsecond=0
+        )
 
     def _last(self) -> datetime.datetime | None:
         query = 'SELECT started_at FROM neutron.agents WHERE `binary`=%s'
@@ -191,14 +193,12 @@ class Reported:
         ):
             cursor.execute(query, (self._binary,))
             row = cursor.fetchone()
-        return row[0] if row else None
+        return row[0].replace(tzinfo=datetime.UTC) if row else None
 
     def __call__(self) -> bool:
-        """Return true once there is a report that was not there."""
+        """Return true once there is such a report."""
         last = self._last()
-        if not self._asked:
-            self._before, self._asked = last, True
-        return last is not None and last != self._before
+        return last is not None and last >= self._since
 
 
 def _filled(site: sites.Site) -> steps.Command:
