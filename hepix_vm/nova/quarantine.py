@@ -240,18 +240,19 @@ def remove(
 def _active(
     compute: Compute, server_id: str, settings: Settings, clock: Clock
 ) -> Server | Result:
-    failed: list[float] = []
+    failed: float | None = None
 
     def look(late: bool) -> Server | Result | None:
+        nonlocal failed
         server = compute.server(server_id)
         if server is None:
             return Undecided(_DELETED)
         if server.status == 'ACTIVE':
             return server
         if server.status == 'ERROR':
-            failed.append(clock.now())
-            waited = failed[-1] - failed[0]
-            if not (server.fault or late) and waited < _FAULT:
+            now = clock.now()
+            failed = now if failed is None else failed
+            if not (server.fault or late) and now - failed < _FAULT:
                 return None
             fault = console.tail(server.fault[:_LONGEST_FAULT])
             if any(words in fault for words in _AGAINST_IMAGE):

@@ -58,6 +58,15 @@ def staged_zeros(cloud: clouds.Cloud, user: acts.Images, size: int) -> str:
     return image_id
 
 
+def staged_and_endorsed(user: acts.Images, rows: catalogue_rows.Rows) -> str:
+    """An image with staged bytes that may be imported."""
+    data = acts.some_bytes(4096)
+    rows.endorse(data)
+    image_id = user.create()
+    user.stage(image_id, data)
+    return image_id
+
+
 def checked(cloud: clouds.Cloud, user: acts.Images, image_id: str) -> str:
     """What the user reads once the check of an image has begun."""
     return waits.until(
@@ -107,10 +116,7 @@ def state(rows: catalogue_rows.Rows, image_id: str) -> str:
 def test_a_pipe_in_place_of_the_staged_file_is_refused_and_blocks_nothing(
     cloud: clouds.Cloud, user: acts.Images, rows: catalogue_rows.Rows
 ) -> None:
-    data = acts.some_bytes(4096)
-    rows.endorse(data)
-    image_id = user.create()
-    user.stage(image_id, data)
+    image_id = staged_and_endorsed(user, rows)
     acts.staged(cloud, image_id).unlink()
     os.mkfifo(acts.staged(cloud, image_id))
     user.start(image_id)
@@ -297,10 +303,7 @@ def stopped_in_the_store(cloud: clouds.Cloud) -> Iterator[Callable[[], None]]:
 def test_an_image_deleted_while_it_is_stored(
     cloud: clouds.Cloud, user: acts.Images, rows: catalogue_rows.Rows
 ) -> None:
-    data = acts.some_bytes(4096)
-    rows.endorse(data)
-    image_id = user.create()
-    user.stage(image_id, data)
+    image_id = staged_and_endorsed(user, rows)
     with stopped_in_the_store(cloud) as stopped:
         user.start(image_id)
         stopped()
@@ -327,10 +330,7 @@ def boot(cloud: clouds.Cloud, image_id: str) -> None:
 def test_a_glance_that_is_killed_while_it_stores(
     cloud: clouds.Cloud, user: acts.Images, rows: catalogue_rows.Rows
 ) -> None:
-    data = acts.some_bytes(4096)
-    rows.endorse(data)
-    image_id = user.create()
-    user.stage(image_id, data)
+    image_id = staged_and_endorsed(user, rows)
     with stopped_in_the_store(cloud) as stopped:
         user.start(image_id)
         stopped()

@@ -20,55 +20,6 @@ with databases.mariadb() as mariadb, databases.postgresql() as postgresql:
     print(*(s.folder for s in (mariadb, postgresql)), flush=True)
     time.sleep(600)
 """
-# Like PostgreSQL: its child leads a session of its own, and outlives it.
-_PARENT = """
-import os, pathlib, signal, time
-if not os.fork():
-    os.setsid()
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    pathlib.Path('ready').touch()
-time.sleep(600)
-"""
-
-
-class _Parent(databases.Server):
-    """A server of two processes, none of which is asked anything."""
-
-    def _command(self) -> list[str]:
-        return [sys.executable, '-c', _PARENT]
-
-    def _accepts(self) -> bool:
-        return (self.folder / 'ready').exists()
-
-    def _create(self, name: str) -> None:
-        raise NotImplementedError
-
-    def url_of(self, name: str) -> str:
-        raise NotImplementedError
-
-
-def test_a_server_that_was_killed_is_gone_with_its_children(
-    tmp_path: Path,
-) -> None:
-    server = _Parent(tmp_path)
-    server.start()
-    members = _servers([str(tmp_path)])
-    assert len(members) == 2
-    server.kill()
-    assert not any(map(processes.look, members))
-
-
-def test_nothing_of_a_frozen_server_runs(tmp_path: Path) -> None:
-    server = _Parent(tmp_path)
-    server.start()
-    try:
-        with server.frozen():
-            for pid in _servers([str(tmp_path)]):
-                found = processes.look(pid)
-                assert found is not None
-                assert found.state == 'T'
-    finally:
-        server.kill()
 
 
 def test_servers_of_tests_that_were_killed_end() -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""When a database server of the tests is gone."""
+"""A database server of the tests is frozen, and gone, with its children."""
 
 from __future__ import annotations
 
@@ -14,18 +14,17 @@ from tests import databases
 LIMIT = 120
 # Ends at once, and leaves a child in a session of its own that ends later.
 PARENT = """
-import os, pathlib, signal, subprocess, sys, time
-child = subprocess.Popen(
-    [sys.executable, '-c', sys.argv[1]], start_new_session=True
-)
+import os, signal, subprocess, sys, time
 signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
-pathlib.Path('new').write_text(str(child.pid))
-os.rename('new', 'child')
+subprocess.Popen([sys.executable, '-c', sys.argv[1]], start_new_session=True)
 while True:
     time.sleep(3600)
 """
 CHILD = """
-import pathlib, time
+import os, pathlib, signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+pathlib.Path('new').write_text(str(os.getpid()))
+os.rename('new', 'child')
 while not pathlib.Path('over').exists():
     time.sleep(0.02)
 """
@@ -70,3 +69,28 @@ def test_a_server_is_gone_when_its_children_are(
         ending.join(LIMIT)
     assert not ending.is_alive()
     assert processes.look(child) is None
+
+
+def test_a_server_that_was_killed_is_gone_with_its_children(
+    tmp_path: pathlib.Path,
+) -> None:
+    server = Server(tmp_path)
+    server.start()
+    members = server._members()
+    assert len(members) == 2
+    try:
+        server.kill()
+        assert not any(map(processes.look, members))
+    finally:
+        (tmp_path / 'over').touch()
+
+
+def test_nothing_of_a_frozen_server_runs(tmp_path: pathlib.Path) -> None:
+    server = Server(tmp_path)
+    server.start()
+    try:
+        with server.frozen():
+            states = [processes.look(pid) for pid in server._members()]
+            assert [one and one.state for one in states] == ['T', 'T']
+    finally:
+        server.kill()
